@@ -1,0 +1,1 @@
+"""Act 1: sound becomes numbers."""

@@ -1,0 +1,1 @@
+"""Act 3: layers become genres."""

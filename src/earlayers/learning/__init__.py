@@ -1,0 +1,1 @@
+"""Act 2: numbers become learned layers."""
