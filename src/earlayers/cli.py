@@ -1,0 +1,104 @@
+"""The table of contents: one sub-command per stage, in the order of the pipeline, then the tools.
+
+Stages take keys, never values: a value is changed in params.yaml (or with `dvc exp run -S`), so that what ran is
+always what stands there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earlayers import __version__
+from earlayers.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command whose arguments are keys of params.yaml, handed to `function` in order."""
+
+    name: str
+    keys: tuple[str, ...]
+    function: str  # module:function below earlayers.stages
+    help: str
+
+
+LEARNED = ("dataset", "method", "hidden_units")
+STAGES = (
+    Command("frames", ("dataset",), "frames:run", "audio files -> |FFT| frames"),
+    Command("split", ("dataset",), "split:run", "tracks -> folds"),
+    Command("train", LEARNED, "train:run", "frames -> a network per fold"),
+    Command("features", LEARNED, "features:run", "networks -> window vectors of every layer"),
+    Command("features-handmade", ("dataset", "handmade"), "features:run_handmade", "baseline features"),
+    Command("classify", (*LEARNED, "classifier"), "classify:run", "features -> forest -> genres (Table 1)"),
+    Command(
+        "classify-handmade", ("dataset", "handmade", "classifier"), "classify:run_handmade", "baseline genres"
+    ),
+    Command(
+        "transfer",
+        ("source", "target", "method", "hidden_units", "classifier"),
+        "transfer:run",
+        "networks of one dataset on another (Table 2)",
+    ),
+    Command(
+        "transfer-handmade",
+        ("target", "handmade", "classifier"),
+        "transfer:run_handmade",
+        "baseline transfer",
+    ),
+    Command("report", (), "report:run", "results -> tables, figures, report.html"),
+    Command("sync", (), "sync:run", "create the MLflow runs that are missing, once each"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command.
+
+    Args:
+        arguments: the words after the program's name; those of the shell where None.
+
+    Returns:
+        The exit status: 0, 2 for what the user can mend, 130 when interrupted.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    parsed = vars(_parser().parse_args(arguments))
+    module, _, function = parsed.pop("function").partition(":")
+    del parsed["command"]
+    try:
+        getattr(importlib.import_module(f"earlayers.stages.{module}"), function)(**parsed)
+    except UserError as error:
+        print(f"earlayers: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"earlayers: the disk is full ({error}); what was there before is intact", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("earlayers: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="earlayers", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    data = commands.add_parser("data", help="make the default data, or check that a dataset is there")
+    data.add_argument("datasets", nargs="*", metavar="DATASET", help="scores and tunes where none is named")
+    data.set_defaults(function="data:run")
+    for stage in STAGES:
+        sub = commands.add_parser(stage.name, help=stage.help)
+        for key in stage.keys:
+            sub.add_argument(key, type=int if key == "hidden_units" else str)
+        sub.set_defaults(function=stage.function)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
