@@ -1,7 +1,7 @@
 """The table of contents: one sub-command per stage, in the order of the pipeline, then the tools.
 
-Stages take keys, never values: a value is changed in params.yaml (or with `dvc exp run -S`), so that what ran is
-always what stands there.
+Stages take keys, never values: a value is changed in params.yaml (or with `dvc exp run -S`), so that what
+ran is always what stands there.
 """
 
 from __future__ import annotations
