@@ -1,0 +1,89 @@
+"""Notes -> MIDI -> 48 kHz stereo -> equal level -> MP3."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from earlayers.default_data.notes import Note
+
+CLIP_SECONDS = 11.0  # the pipeline reads 10; the rest is for what an MP3 decoder may cut off
+SAMPLE_RATE_HZ = 48_000
+QUARTERS_PER_MINUTE = 120.0  # the same for every genre: else the task could be to tell our tempi apart
+CLIP_QUARTERS = CLIP_SECONDS * QUARTERS_PER_MINUTE / 60
+VELOCITY = 90
+LEVEL_RMS = 0.05  # -26 dB of full scale: low enough that no clip's peak comes near it
+FADE_SECONDS = 0.05
+
+
+def render_midi(notes: list[Note], program: int) -> bytes:
+    """Write notes as a MIDI file, every note at the same velocity.
+
+    Args:
+        notes: times in quarter notes.
+        program: General MIDI instrument, counted from 0.
+    """
+    import pretty_midi
+
+    seconds = 60 / QUARTERS_PER_MINUTE
+    instrument = pretty_midi.Instrument(program=program)
+    instrument.notes = [
+        pretty_midi.Note(VELOCITY, pitch, onset * seconds, (onset + duration) * seconds)
+        for onset, duration, pitch in notes
+    ]
+    midi = pretty_midi.PrettyMIDI(initial_tempo=QUARTERS_PER_MINUTE)
+    midi.instruments.append(instrument)
+    written = io.BytesIO()
+    midi.write(written)
+    return written.getvalue()
+
+
+@lru_cache(maxsize=1)
+def soundfont() -> bytes:
+    """The General MIDI sounds that come with pretty_midi."""
+    return (files("pretty_midi") / "TimGM6mb.sf2").read_bytes()
+
+
+def render_wave(midi: bytes) -> np.ndarray:
+    """Play a MIDI file with the General MIDI sounds; samples of shape (samples, 2) at 48 kHz, any length."""
+    import midirenderer
+    import soundfile
+
+    wave = bytes(midirenderer.render_wave_from(soundfont(), midi))
+    samples, rate_hz = soundfile.read(io.BytesIO(wave), dtype="float32", always_2d=True)
+    if rate_hz != SAMPLE_RATE_HZ:
+        raise RuntimeError(f"midirenderer must give {SAMPLE_RATE_HZ} Hz, it gave {rate_hz} Hz")
+    return samples
+
+
+def to_clip(samples: np.ndarray) -> np.ndarray:
+    """Cut to the clip's length, fade out, and bring to the common level (root mean square).
+
+    Args:
+        samples: shape (samples, channels).
+
+    Returns:
+        Shape (CLIP_SECONDS * SAMPLE_RATE_HZ, channels).
+    """
+    length, fade = round(CLIP_SECONDS * SAMPLE_RATE_HZ), round(FADE_SECONDS * SAMPLE_RATE_HZ)
+    clip = samples[:length].astype(np.float64)
+    clip = np.pad(clip, ((0, length - len(clip)), (0, 0)))
+    clip[-fade:] *= np.linspace(1, 0, fade)[:, None]
+    return clip * (LEVEL_RMS / np.sqrt(np.mean(clip**2)))
+
+
+def encode_mp3(clip: np.ndarray) -> bytes:
+    """Encode samples of shape (samples, channels) as MP3; the same samples give the same bytes."""
+    import soundfile
+
+    written = io.BytesIO()
+    soundfile.write(written, clip, SAMPLE_RATE_HZ, format="MP3")
+    return written.getvalue()
+
+
+def render_mp3(notes: list[Note], program: int) -> bytes:
+    """Turn an excerpt's notes into the bytes of its sound file."""
+    return encode_mp3(to_clip(render_wave(render_midi(notes, program))))
