@@ -1,0 +1,134 @@
+"""Accuracies and their uncertainty: by layer, by genre, and as differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from earlayers.plots.style import GRID, INK, QUIET, Style, label, legend_below, panel
+
+_DASHES = ((0, (1, 1.5)), (0, (4, 2)), (0, (6, 2, 1, 2)), (0, (2, 4)))
+
+
+def accuracy_by_layer(
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    layers: Sequence[str],
+    looks: Mapping[str, Style],
+    *,
+    baselines: Mapping[str, float],
+    limits: tuple[float, float],
+    title: str,
+) -> Figure:
+    """Draw the paper's Table 1 or 2 as points with error bars, one line a method.
+
+    Args:
+        series: method -> (means, standard deviations over folds), each of shape (layers,), percent.
+        layers: names of the layers, in the order of the arrays.
+        looks: method -> style.
+        baselines: hand-made representation -> mean accuracy, percent; drawn as level lines.
+        limits: lowest and highest accuracy of the axis, percent, so that panels can share them.
+        title: what these cells have in common.
+
+    Returns:
+        One panel.
+    """
+    figure, axes = panel(5.0, 3.7, title)
+    places = np.arange(len(layers))
+    spread = 0.13
+    for index, (method, (means, stds)) in enumerate(series.items()):
+        look = looks[method]
+        # side by side, or the error bars of four methods would hide each other
+        shifted = places + (index - (len(series) - 1) / 2) * spread
+        axes.errorbar(
+            *(shifted, means, stds),
+            color=look.colour,
+            marker=look.marker,
+            markersize=5.5,
+            linewidth=1.4,
+            elinewidth=1.1,
+            capsize=2.5,
+            label=method,
+        )
+    for index, (name, accuracy) in enumerate(baselines.items()):
+        axes.axhline(accuracy, color=QUIET, linewidth=1.2, linestyle=_DASHES[index % 4], label=name, zorder=1)
+    axes.set_xticks(places, [f"layer {name}" if name.isdigit() else name for name in layers])
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+    axes.set_ylim(*limits)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    label(axes, "features from", "accuracy of clips, %")
+    legend_below(figure, 2)
+    return figure
+
+
+def intervals(
+    names: Sequence[str],
+    centres: np.ndarray,
+    lows: np.ndarray,
+    highs: np.ndarray,
+    *,
+    looks: Sequence[Style],
+    reference: float | None,
+    unit: str,
+    title: str,
+) -> Figure:
+    """Draw one horizontal interval a row.
+
+    Args:
+        names: of the rows, top to bottom.
+        centres: estimates, shape (rows,).
+        lows: lower ends of the intervals, shape (rows,).
+        highs: upper ends, shape (rows,).
+        looks: style of each row.
+        reference: where to draw a vertical line (0 for differences), or None.
+        unit: label of the axis.
+        title: what is estimated.
+
+    Returns:
+        One panel, its height after the number of rows.
+    """
+    figure, axes = panel(5.0, 0.9 + 0.26 * len(names), title)
+    if reference is not None:
+        axes.axvline(reference, color=INK, linewidth=0.9, zorder=1)
+    for row, look in enumerate(looks):
+        axes.plot((lows[row], highs[row]), (row, row), color=look.colour, linewidth=2.2, alpha=0.55)
+        axes.plot(centres[row], row, color=look.colour, marker=look.marker, markersize=5.5)
+    axes.set_yticks(np.arange(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    label(axes, unit, "")
+    return figure
+
+
+def recall_by_genre(
+    recalls: Mapping[str, np.ndarray], genres: Sequence[str], looks: Mapping[str, Style], *, title: str
+) -> Figure:
+    """Draw how many clips of each genre are found, a row a genre and a marker a method.
+
+    Args:
+        recalls: method -> recall of every genre, shape (genres,), percent.
+        genres: names, in the order of the arrays.
+        looks: method -> style.
+        title: what these cells have in common.
+
+    Returns:
+        One panel.
+    """
+    figure, axes = panel(5.0, 1.4 + 0.3 * len(genres), title)
+    rows = np.arange(len(genres))
+    axes.hlines(rows, 0, 100, color=GRID, linewidth=0.8, zorder=0)
+    for index, (method, values) in enumerate(recalls.items()):
+        look = looks[method]
+        shifted = rows + (index - (len(recalls) - 1) / 2) * 0.15
+        axes.plot(
+            values, shifted, linestyle="", color=look.colour, marker=look.marker, markersize=6, label=method
+        )
+    axes.set_yticks(rows, genres)
+    axes.set_ylim(len(genres) - 0.5, -0.5)
+    axes.set_xlim(-2, 102)
+    label(axes, "clips of the genre that were recognised, %", "")
+    legend_below(figure, 2)
+    return figure
