@@ -1,1 +1,1 @@
-"""Act 2: numbers become learned layers."""
+"""Act 2: numbers become learned layers (networks, methods, optimisers, batches)."""

@@ -1,0 +1,29 @@
+"""Hessian-free optimisation (Martens 2010) for any PyTorch model; imports torch alone.
+
+Example: `data = closures(model, SoftmaxCrossEntropy, inputs, targets)`, then
+`optimizer = HessianFree(model.parameters())` and `optimizer.step(data.closure, **data.for_step)`.
+"""
+
+from __future__ import annotations
+
+from .closures import Closures, closures
+from .curvature import Chunk, GaussNewton
+from .line_search import Armijo
+from .losses import AutodiffLoss, BernoulliCrossEntropy, CanonicalLoss, SoftmaxCrossEntropy, SquaredError
+from .optimizer import HessianFree
+from .report import StepReport
+
+__all__ = [
+    "Armijo",
+    "AutodiffLoss",
+    "BernoulliCrossEntropy",
+    "CanonicalLoss",
+    "Chunk",
+    "Closures",
+    "GaussNewton",
+    "HessianFree",
+    "SoftmaxCrossEntropy",
+    "SquaredError",
+    "StepReport",
+    "closures",
+]

@@ -1,0 +1,260 @@
+"""Everything that `HessianFree.step` wants, built from a model and a table of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .curvature import Chunk
+from .losses import CanonicalLoss
+from .preconditioner import Squares
+
+LossClass = Callable[[Tensor], CanonicalLoss]
+
+
+@dataclass(frozen=True)
+class Closures:
+    """The four callables of a step; `optimizer.step(data.closure, **data.for_step)`.
+
+    Attributes:
+        closure: clears gradients, runs backward, returns the mean loss; drives any torch optimiser.
+        curvature: yields the chunks of the current sample.
+        evaluate: the mean loss over all data without gradients.
+        squares: mean squared gradients over the current sample; None where the model has parameters other
+            than those of Linear layers, each used once.
+        examples: number of examples in the table.
+    """
+
+    closure: Callable[[], Tensor]
+    curvature: CurvatureSample
+    evaluate: Callable[[], Tensor]
+    squares: Squares | None
+    examples: int
+
+    @property
+    def for_step(self) -> dict[str, object]:
+        """The keyword arguments of `HessianFree.step`."""
+        return {
+            "curvature": self.curvature,
+            "evaluate": self.evaluate,
+            "squares": self.squares,
+            "examples": self.examples,
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """A model, its loss and all its data.
+
+    Attributes:
+        model: maps inputs, shape (examples, ...), to outputs before the link function.
+        loss_class: builds a loss from targets.
+        inputs: shape (examples, ...).
+        targets: first axis the examples.
+        chunk_size: examples a chunk.
+    """
+
+    model: nn.Module
+    loss_class: LossClass
+    inputs: Tensor
+    targets: Tensor
+    chunk_size: int
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.inputs)
+
+    def pieces(self, rows: Tensor | None = None) -> Iterator[tuple[Tensor, CanonicalLoss]]:
+        """Inputs and loss of one chunk after the other, on the model's device.
+
+        Args:
+            rows: numbers of the examples, on the CPU; None: all of them.
+        """
+        device = next(self.model.parameters()).device
+        count = len(self) if rows is None else len(rows)
+        for first in range(0, count, self.chunk_size):
+            window = slice(first, first + self.chunk_size)
+            part = window if rows is None else rows[window]
+            yield self.inputs[part].to(device), self.loss_class(self.targets[part].to(device))
+
+
+class CurvatureSample:
+    """The chunks of a random part of the data, drawn anew when a step begins.
+
+    The draw depends on the seed and the number of the step alone: an optimiser that resumes at a step finds
+    the sample of that step.
+    """
+
+    def __init__(self, table: Table, fraction: float, seed: int) -> None:
+        """Draw the sample of the first step.
+
+        Args:
+            table: model and data.
+            fraction: of the examples.
+            seed: of the draws.
+        """
+        self.table = table
+        self.fraction = fraction
+        self.seed = seed
+        self.rows: Tensor | None = None
+        self.begin_step(0)
+
+    def begin_step(self, number: int) -> None:
+        """Draw the sample of a step.
+
+        Args:
+            number: of steps taken before.
+        """
+        if self.fraction >= 1:
+            return
+        generator = torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFFFFFFFFFF)
+        count = max(1, round(self.fraction * len(self.table)))
+        # sorted, so that a table on disk is read from front to back
+        self.rows = torch.randperm(len(self.table), generator=generator)[:count].sort().values
+
+    def __call__(self) -> Iterator[Chunk]:
+        """Yield the chunks, with graphs where gradients are enabled."""
+        for inputs, loss in self.table.pieces(self.rows):
+            yield Chunk(self.table.model(inputs), loss, len(inputs))
+
+
+def closures(
+    model: nn.Module,
+    loss_class: LossClass,
+    inputs: Tensor,
+    targets: Tensor,
+    chunk_size: int = 8192,
+    curvature_fraction: float = 0.25,
+    seed: int = 0,
+) -> Closures:
+    """Build the callables of a step from a model and a table of data.
+
+    Args:
+        model: maps inputs to outputs before the link function (logits); in eval mode if it has dropout.
+        loss_class: `SoftmaxCrossEntropy`, `BernoulliCrossEntropy`, `SquaredError`, or any callable that
+            makes a `CanonicalLoss` from targets.
+        inputs: shape (examples, ...).
+        targets: first axis the examples; what the loss takes.
+        chunk_size: examples a chunk; bounds memory, does not change results.
+        curvature_fraction: part of the examples in a step's Gauss-Newton matrix; the paper takes 0.25.
+        seed: of the samples.
+
+    Returns:
+        The callables.
+
+    Raises:
+        ValueError: if lengths differ or a number is out of range.
+    """
+    if len(inputs) != len(targets) or len(inputs) == 0:
+        raise ValueError(
+            f"closures needs one target an example, found {len(inputs)} inputs and {len(targets)} targets"
+        )
+    if chunk_size < 1 or not 0 < curvature_fraction <= 1:
+        raise ValueError(
+            "closures needs chunk_size >= 1 and 0 < curvature_fraction <= 1, "
+            f"found {chunk_size} and {curvature_fraction}"
+        )
+    table = Table(model, loss_class, inputs, targets, chunk_size)
+    sample = CurvatureSample(table, curvature_fraction, seed)
+    return Closures(
+        closure=lambda: _loss_and_gradient(table),
+        curvature=sample,
+        evaluate=lambda: _loss(table),
+        squares=(lambda: linear_squares(table, sample.rows)) if _has_linear_squares(model) else None,
+        examples=len(table),
+    )
+
+
+def _loss_and_gradient(table: Table) -> Tensor:
+    """Mean loss, a float64 scalar; its gradient in the parameters' `grad`."""
+    table.model.zero_grad(set_to_none=True)
+    total = None
+    with torch.enable_grad():
+        for inputs, loss in table.pieces():
+            value = loss.value(table.model(inputs)) / len(table)
+            value.backward()
+            # summed on the device: no chunk waits for the host
+            total = value.detach() if total is None else total + value.detach()
+    assert total is not None
+    return total
+
+
+@torch.no_grad()
+def _loss(table: Table) -> Tensor:
+    """Mean loss, a float64 scalar."""
+    values = [loss.value(table.model(inputs)) for inputs, loss in table.pieces()]
+    return torch.stack([value / len(table) for value in values]).sum()
+
+
+def _has_linear_squares(model: nn.Module) -> bool:
+    """Whether every trainable parameter belongs to exactly one Linear layer."""
+    owners: dict[Tensor, int] = {}
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            for parameter in module.parameters(recurse=False):
+                owners[parameter] = owners.get(parameter, 0) + 1
+    return all(owners.get(parameter) == 1 for parameter in model.parameters() if parameter.requires_grad)
+
+
+def linear_squares(table: Table, rows: Tensor | None) -> dict[Tensor, Tensor]:
+    """Mean squared gradient of an example for every parameter of Linear layers, without a loop over examples.
+
+    Args:
+        table: model and data.
+        rows: numbers of the examples, or None for all.
+
+    Returns:
+        A tensor per trainable parameter, in its shape.
+    """
+    count = len(table) if rows is None else len(rows)
+    totals: dict[Tensor, Tensor] = {}
+    with torch.enable_grad():
+        for inputs, loss in table.pieces(rows):
+            with _LinearCalls(table.model) as calls:
+                value = loss.value(table.model(inputs))
+            deltas = torch.autograd.grad(value, [output for _, _, output in calls.seen])
+            for (layer, activation, _), delta in zip(calls.seen, deltas, strict=True):
+                _add_squares(totals, layer, activation, delta)
+    return {parameter: total / count for parameter, total in totals.items()}
+
+
+def _add_squares(totals: dict[Tensor, Tensor], layer: nn.Linear, activation: Tensor, delta: Tensor) -> None:
+    """Add one layer's sums over examples of squared gradients.
+
+    Args:
+        totals: sums so far, per parameter.
+        layer: whose parameters.
+        activation: inputs of the layer, shape (examples, inputs).
+        delta: derivative of the summed loss in its outputs, shape (examples, outputs).
+    """
+    squared_delta = delta.square()
+    # the gradient of one example is an outer product, so its square is the outer product of squares
+    found = [(layer.weight, squared_delta.T @ activation.square())]
+    if layer.bias is not None:
+        found.append((layer.bias, squared_delta.sum(0)))
+    for parameter, total in found:
+        if parameter.requires_grad:
+            totals[parameter] = totals[parameter] + total if parameter in totals else total
+
+
+class _LinearCalls:
+    """Context that records (layer, input, output) of every call of a Linear layer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.seen: list[tuple[nn.Linear, Tensor, Tensor]] = []
+        self.layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+
+    def __enter__(self) -> _LinearCalls:
+        def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            assert isinstance(layer, nn.Linear)
+            self.seen.append((layer, inputs[0].detach().flatten(0, -2), output))
+
+        self.handles = [layer.register_forward_hook(record) for layer in self.layers]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()

@@ -1,0 +1,77 @@
+"""All trainable parameters seen as one flat vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class ParameterVector:
+    """The trainable parameters of an optimiser, in the order of its groups, as one flat vector.
+
+    Attributes:
+        parameters: the tensors with `requires_grad`, in order.
+        size: number of scalars in all of them.
+        dtype: the widest dtype among them (float32 or float64).
+        device: the one device that holds them.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        """Lay the parameters out one after the other.
+
+        Args:
+            parameters: every parameter of the optimiser; frozen ones are left out.
+
+        Raises:
+            ValueError: if nothing is trainable, devices are mixed, or a dtype is not float32 or float64.
+        """
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        if not self.parameters:
+            raise ValueError("HessianFree needs a parameter with requires_grad=True, found none")
+        devices = {parameter.device for parameter in self.parameters}
+        dtypes = {parameter.dtype for parameter in self.parameters}
+        if len(devices) > 1:
+            found = sorted(map(str, devices))
+            raise ValueError(f"HessianFree needs all parameters on one device, found {found}; move the model")
+        if not dtypes <= {torch.float32, torch.float64}:
+            found = sorted(map(str, dtypes))
+            raise ValueError(f"HessianFree needs float32 or float64 parameters, found {found}")
+        self.device = devices.pop()
+        self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        self._sizes = [parameter.numel() for parameter in self.parameters]
+        self.size = sum(self._sizes)
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """One view per parameter, in its shape, into `flat` of shape (size,)."""
+        pieces = flat.split(self._sizes)
+        return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
+
+    def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        """Copy one tensor per parameter (None stands for zeros) into a vector of shape (size,)."""
+        flat = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        for view, tensor in zip(self.views(flat), tensors, strict=True):
+            if tensor is not None:
+                view.copy_(tensor)
+        return flat
+
+    def fill(self, values: Sequence[float]) -> Tensor:
+        """A float64 vector of shape (size,) that holds one constant per parameter."""
+        flat = torch.empty(self.size, dtype=torch.float64, device=self.device)
+        for view, value in zip(self.views(flat), values, strict=True):
+            view.fill_(value)
+        return flat
+
+    def snapshot(self) -> list[Tensor]:
+        """Copies of the parameters, to come back to bit for bit."""
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    def restore(self, snapshot: Sequence[Tensor]) -> None:
+        """Write a snapshot back into the parameters."""
+        torch._foreach_copy_(self.parameters, list(snapshot))
+
+    def move(self, snapshot: Sequence[Tensor], direction: Tensor, length: float) -> None:
+        """Set the parameters to snapshot + length * direction; `direction` has shape (size,)."""
+        self.restore(snapshot)
+        torch._foreach_add_(self.parameters, self.views(direction), alpha=length)
