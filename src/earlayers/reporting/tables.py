@@ -1,0 +1,246 @@
+"""Result tables in the paper's own form: a row for every size and layer, a column for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earlayers.reporting.names import shown
+from earlayers.reporting.paper import PaperCell, beside
+from earlayers.reporting.rows import AGGREGATIONS, Row, best
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips that were tested, by genre: what an accuracy has to beat."""
+
+    dataset: str
+    count_by_genre: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        """Clips that were tested."""
+        return sum(self.count_by_genre.values())
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing, percent."""
+        return 100 / len(self.count_by_genre)
+
+    @property
+    def largest(self) -> str:
+        """The genre with most clips, the first of equals."""
+        return max(self.count_by_genre, key=lambda genre: self.count_by_genre[genre])
+
+    @property
+    def largest_share(self) -> float:
+        """Accuracy of always naming the largest genre, percent."""
+        return 100 * self.count_by_genre[self.largest] / self.count
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The rows of one dataset (and source) and one classifier, to be laid out as the paper does.
+
+    `rows` are learned features, `baselines` hand-made ones, `networks` the networks' own votes.
+    """
+
+    clips: Clips
+    source: str
+    classifier: str
+    rows: list[Row]
+    baselines: list[Row]
+    networks: list[Row]
+
+    @property
+    def aggregations(self) -> list[str]:
+        """Those that occur: Table 2 has windows only."""
+        return [name for name in AGGREGATIONS if any(row.aggregation == name for row in self.rows)]
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods in the order of params.yaml."""
+        return list(dict.fromkeys(row.representation for row in self.rows))
+
+    @property
+    def lines(self) -> list[tuple[int, str]]:
+        """Hidden units and layer of each line, sizes outermost as in the paper."""
+        units = dict.fromkeys(row.hidden_units or 0 for row in self.rows)
+        layers = dict.fromkeys(row.layer for row in self.rows)
+        return [(size, layer) for size in units for layer in layers]
+
+    @property
+    def best(self) -> Row | None:
+        """The best learned cell."""
+        return best(self.rows)
+
+    @property
+    def best_baseline(self) -> Row | None:
+        """The best hand-made cell."""
+        return best(self.baselines)
+
+    def cell(self, units: int, layer: str, aggregation: str, method: str) -> Row | None:
+        """Find the row of one cell, None where there is none."""
+        place = (units, layer, aggregation, method)
+        for row in self.rows:
+            if (row.hidden_units, row.layer, row.aggregation, row.representation) == place:
+                return row
+        return None
+
+    def baseline(self, representation: str, aggregation: str) -> Row | None:
+        """Find the row of a hand-made representation."""
+        wanted = (row for row in self.baselines if row.representation == representation)
+        return next((row for row in wanted if row.aggregation == aggregation), None)
+
+    def network(self, units: int, method: str) -> Row | None:
+        """Find the row of a network's own vote."""
+        wanted = (row for row in self.networks if row.hidden_units == units)
+        return next((row for row in wanted if row.representation == method), None)
+
+
+def grids(rows: Sequence[Row], clips: dict[str, Clips]) -> list[Grid]:
+    """Sort the rows of one table into grids, one for every source, dataset and classifier.
+
+    Args:
+        rows: of one table, in the order of params.yaml.
+        clips: dataset -> its tested clips.
+
+    Returns:
+        The grids; baselines of a target stand in the grid of every source.
+    """
+    learned = [row for row in rows if row.learned and row.of_features]
+    places = dict.fromkeys((row.source, row.dataset, row.classifier) for row in learned)
+    return [
+        Grid(
+            clips=clips[dataset],
+            source=source,
+            classifier=classifier,
+            rows=[row for row in learned if (row.source, row.dataset, row.classifier) == place],
+            baselines=[
+                row
+                for row in rows
+                if not row.learned and (row.dataset, row.classifier) == (dataset, classifier)
+            ],
+            networks=[row for row in rows if not row.of_features and row.dataset == dataset],
+        )
+        for place in places
+        for source, dataset, classifier in [place]
+    ]
+
+
+def number(row: Row | None, *, bold: bool = False) -> str:
+    """Write an accuracy as the paper does (83.0±1.1), a dash for a cell that does not exist."""
+    if row is None:
+        return "–"
+    text = f"{row.mean:.1f}±{row.std:.1f}"
+    return f"**{text}**" if bold else text
+
+
+def sentence(grid: Grid) -> str:
+    """Say in words what the numbers are and what they have to beat."""
+    clips = grid.clips
+    folds = len(grid.rows[0].folds)
+    largest = f"{clips.largest}, {clips.count_by_genre[clips.largest]} of {clips.count} clips"
+    return (
+        f"Accuracy of clips in percent, mean ± standard deviation over {folds} "
+        f"{'networks, one of every fold' if grid.source else 'folds'}; classifier: {grid.classifier}. "
+        f"Chance is {clips.chance:.1f} %; always naming the largest class ({largest}) gives "
+        f"{clips.largest_share:.1f} %."
+    )
+
+
+def verdict(grid: Grid) -> str:
+    """Name the best learned cell, and say whether the best baseline stands above or below it."""
+    learned, baseline = grid.best, grid.best_baseline
+    if learned is None:
+        return ""
+    words = f"Best cell (bold): {describe(learned)}, {number(learned)}."
+    if baseline is None:
+        return words
+    gap = learned.mean - baseline.mean
+    side = "above" if gap >= 0 else "below"
+    return (
+        f"{words} The best baseline, {describe(baseline)}, has {number(baseline)}: "
+        f"the best cell stands {abs(gap):.1f} points {side} it."
+    )
+
+
+def describe(row: Row) -> str:
+    """Name a cell in words: ReLU+SGD, 50 units, layer 3, windows."""
+    parts = [shown(row.representation)]
+    if row.hidden_units is not None:
+        parts.append(f"{row.hidden_units} units")
+    if row.layer:
+        parts.append(f"layer {row.layer}" if row.layer.isdigit() else f"{row.layer} layers")
+    parts.append("windows" if row.aggregation == "window" else "single frames")
+    return ", ".join(parts)
+
+
+def markdown(grid: Grid, title: str) -> str:
+    """Write a grid as Markdown: the paper's table, then baselines, then the networks' own votes.
+
+    Args:
+        grid: one dataset and classifier.
+        title: the heading.
+
+    Returns:
+        The text, ending in a newline.
+    """
+    parts = [f"### {title}", sentence(grid), _main_table(grid), verdict(grid)]
+    if grid.baselines:
+        parts += ["Hand-made features through the same windows, classifier and vote:", _baseline_table(grid)]
+    if grid.networks and not grid.source:
+        parts += [
+            "The networks themselves, their outputs voted over frames, no forest:",
+            _network_table(grid),
+        ]
+    pairs = [(cell, row) for cell, row in beside([*grid.rows, *grid.baselines]) if row]
+    if pairs:
+        parts += ["Beside the paper's numbers:", _paper_table(pairs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _main_table(grid: Grid) -> str:
+    columns = [(aggregation, method) for aggregation in grid.aggregations for method in grid.methods]
+    head = ["Hidden units", "Layer", *(f"{shown(a)}<br>{shown(m)}" for a, m in columns)]
+    lines, last = [], None
+    for units, layer in grid.lines:
+        cells = [grid.cell(units, layer, *column) for column in columns]
+        # the size is said once, as in the paper
+        first = str(units) if units != last else ""
+        lines.append([first, shown(layer), *(number(row, bold=row is grid.best) for row in cells)])
+        last = units
+    return _pipes(head, lines, ["r", "l"])
+
+
+def _baseline_table(grid: Grid) -> str:
+    names = dict.fromkeys(row.representation for row in grid.baselines)
+    head = ["Features", *(shown(name) for name in grid.aggregations)]
+    lines = [
+        [shown(name), *(number(grid.baseline(name, aggregation)) for aggregation in grid.aggregations)]
+        for name in names
+    ]
+    return _pipes(head, lines, ["l"])
+
+
+def _network_table(grid: Grid) -> str:
+    units = dict.fromkeys(size for size, _ in grid.lines)
+    head = ["Hidden units", *(shown(method) for method in grid.methods)]
+    lines = [[str(size), *(number(grid.network(size, method)) for method in grid.methods)] for size in units]
+    return _pipes(head, lines, ["r"])
+
+
+def _paper_table(pairs: Sequence[tuple[PaperCell, Row]]) -> str:
+    lines = []
+    for cell, row in pairs:
+        spread = "" if cell.std is None else f"±{cell.std:.1f}"
+        difference = f"{row.mean - cell.mean:+.1f}".replace("-", "−")
+        lines.append([describe(row), f"{cell.mean:.1f}{spread}", number(row), difference])
+    return _pipes(["Cell", "Paper", "Ours", "Difference"], lines, ["l"])
+
+
+def _pipes(head: Sequence[str], lines: Sequence[Sequence[str]], aligned: Sequence[str]) -> str:
+    rules = {"l": ":--", "r": "--:"}
+    sides = [*aligned, *("r" for _ in head[len(aligned) :])]
+    table = [head, [rules[side] for side in sides], *lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in table)
