@@ -12,6 +12,7 @@ from earlayers import paths
 from earlayers.audio.datasets import Dataset
 from earlayers.audio.framing import FrontEnd
 from earlayers.errors import UserError
+from earlayers.files import write_text
 from earlayers.genres.classifiers import Classifier
 from earlayers.learning.methods import Method
 from earlayers.settings import Settings
@@ -59,6 +60,17 @@ class Transfer(Settings):
     seed: int
 
 
+class Variant(Settings):
+    """One cell of the pipeline with some values changed: what would have happened if."""
+
+    question: str
+    dataset: Key
+    method: Key
+    hidden_units: Positive
+    classifier: Key
+    changes: dict[str, Any]
+
+
 class Params(Settings):
     """The whole of params.yaml."""
 
@@ -74,6 +86,7 @@ class Params(Settings):
     handmade: dict[Key, Handmade]
     classifiers: Annotated[dict[Key, Classifier], Field(min_length=1)]
     transfer: Transfer
+    variants: dict[Key, Variant]
 
     @model_validator(mode="after")
     def _names_refer_to_datasets(self) -> Params:
@@ -105,22 +118,48 @@ def load(path: Path = paths.PARAMS) -> Params:
     Raises:
         UserError: naming every wrong entry by its path, with what was found and what is allowed.
     """
+    return validate(read(path), str(path))
+
+
+def read(path: Path = paths.PARAMS) -> Any:
+    """Read the file without validating it.
+
+    Raises:
+        UserError: when the file is missing or no YAML.
+    """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing here ({Path.cwd()}): run from the root of the project") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
+
+
+def validate(content: Any, source: str) -> Params:
+    """Validate what a file of parameters holds.
+
+    Args:
+        content: nested dictionaries, as YAML gives them.
+        source: where they come from, for the messages.
+
+    Raises:
+        UserError: naming every wrong entry by its path, with what was found and what is allowed.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise UserError(_explain(path, error)) from None
+        raise UserError(_explain(source, error)) from None
 
 
-def _explain(path: Path, error: ValidationError) -> str:
+def write(content: Any, path: Path) -> None:
+    """Write a file of parameters (a variant's; the project's own is edited by people)."""
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _explain(source: str, error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"]) or "(whole file)"
         found = "" if isinstance(item["input"], dict) else f", found {item['input']!r}"
-        lines.append(f"{path}: {place}: {item['msg']}{found}")
+        lines.append(f"{source}: {place}: {item['msg']}{found}")
     return "\n".join(lines)

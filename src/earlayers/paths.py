@@ -61,3 +61,8 @@ def curves(cell: str) -> Path:
 def predictions(stage: str, cell: str) -> Path:
     """The prediction for every clip of one cell, as parquet."""
     return Path("build/predictions") / stage / f"{cell}.parquet"
+
+
+def variant(name: str) -> Path:
+    """The folder in which a variant runs, laid out like the project."""
+    return Path("build/variants") / name

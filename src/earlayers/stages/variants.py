@@ -1,0 +1,188 @@
+"""Variants: the pipeline's own stages for one cell, with some values of params.yaml changed.
+
+A variant lives in a folder laid out like the project (build/variants/<name>), with its own params.yaml. What
+its changes do not touch is linked from the project instead of computed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earlayers import files, params, paths
+from earlayers.errors import UserError
+from earlayers.params import Variant
+
+COLUMNS = (
+    "variant",
+    "cell",
+    "layer",
+    "aggregation",
+    "accuracy_mean",
+    "accuracy_std",
+    "base_mean",
+    "difference",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the pipeline: the sections of params.yaml it reads, the files it leaves, and how it runs."""
+
+    sections: tuple[str, ...]
+    outputs: tuple[Path, ...]
+    run: Callable[[], None]
+
+
+def run(name: str) -> None:
+    """Run one variant and write results/variants/<name>.json.
+
+    Args:
+        name: a key of `variants` in params.yaml.
+
+    Raises:
+        UserError: for an unknown name, or changes that params.yaml's rules refuse.
+    """
+    variants = params.load().variants
+    if name not in variants:
+        raise UserError(f"variants has no {name!r}; there are {', '.join(variants)}")
+    variant = variants[name]
+    before = params.read()
+    after = changed(before, variant, name)
+    folder = paths.variant(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    params.write(after, folder / paths.PARAMS)
+    _link(paths.data(variant.dataset), folder)
+    result = _run_steps(variant, before, after, folder)
+    files.write_json(
+        paths.result("variants", name),
+        {"variant": name, "question": variant.question, "changes": variant.changes} | result,
+    )
+
+
+def changed(content: Any, variant: Variant, name: str) -> Any:
+    """Reduce params.yaml to the variant's cell and apply its changes.
+
+    Args:
+        content: params.yaml as nested dictionaries; not touched.
+        variant: the cell and the changes, whose keys are paths joined by dots.
+        name: the variant's name, for the messages.
+
+    Returns:
+        A valid content of params.yaml with one learned cell and no baseline.
+
+    Raises:
+        UserError: when a path leads nowhere, or the changed values are not valid.
+    """
+    content = copy.deepcopy(content)
+    content |= {
+        "learn_on": [variant.dataset],
+        "transfer_to": [],
+        "hidden_units": [variant.hidden_units],
+        "handmade": {},
+        "variants": {},
+    }
+    content["methods"] = {variant.method: content["methods"][variant.method]}
+    content["classifiers"] = {variant.classifier: content["classifiers"][variant.classifier]}
+    content["datasets"] = {variant.dataset: content["datasets"][variant.dataset]}
+    for path, value in variant.changes.items():
+        *parents, last = path.split(".")
+        section = content
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            raise UserError(f"variants.{name}.changes: {path} names nothing in {paths.PARAMS}")
+        section[last] = value
+    params.validate(content, f"variants.{name}")
+    return content
+
+
+def steps(variant: Variant) -> list[Step]:
+    """The stages of one learned cell, in order."""
+    from earlayers.stages import classify, features, frames, split, train
+
+    dataset, method, units = variant.dataset, variant.method, variant.hidden_units
+    cell = paths.key(dataset, method, units)
+    forest = paths.key(cell, variant.classifier)
+    return [
+        Step(("audio", "frames"), (paths.frames(dataset),), lambda: frames.run(dataset)),
+        Step((f"datasets.{dataset}.split",), (paths.split(dataset),), lambda: split.run(dataset)),
+        Step(
+            ("training", f"methods.{method}"),
+            (paths.model(cell), paths.result("train", cell), paths.curves(cell)),
+            lambda: train.run(dataset, method, units),
+        ),
+        Step(("windows",), (paths.features(cell),), lambda: features.run(dataset, method, units)),
+        Step(
+            (f"classifiers.{variant.classifier}",),
+            (paths.result("classify", forest), paths.predictions("classify", forest)),
+            lambda: classify.run(dataset, method, units, variant.classifier),
+        ),
+    ]
+
+
+def _run_steps(variant: Variant, before: Any, after: Any, folder: Path) -> Any:
+    touched = False
+    for step in steps(variant):
+        touched = touched or any(_at(before, path) != _at(after, path) for path in step.sections)
+        if not touched and all(output.exists() for output in step.outputs):
+            for output in step.outputs:
+                _link(output, folder)
+            continue
+        with contextlib.chdir(folder):
+            step.run()
+    return files.read_json(folder / steps(variant)[-1].outputs[0])
+
+
+def _at(content: Any, path: str) -> Any:
+    for key in path.split("."):
+        content = content[key]
+    return content
+
+
+def _link(path: Path, folder: Path) -> None:
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).symlink_to(path.resolve())
+
+
+def table() -> None:
+    """Collect the results of every variant beside its base cell in results/variants.csv.
+
+    Raises:
+        UserError: naming the variants that have not been run.
+    """
+    settings = params.load()
+    missing = [name for name in settings.variants if not paths.result("variants", name).exists()]
+    if missing:
+        raise UserError(f"variants without a result: {', '.join(missing)}; run `make variants`")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            "variant",
+            "cell",
+            "layer",
+            "aggregation",
+            "accuracy_mean",
+            "accuracy_std",
+            "base_mean",
+            "difference",
+        ]
+    )
+    for name, variant in settings.variants.items():
+        cell = paths.key(variant.dataset, variant.method, variant.hidden_units, variant.classifier)
+        base = files.read_json(paths.result("classify", cell))["accuracy"]
+        for aggregation, layers in files.read_json(paths.result("variants", name))["accuracy"].items():
+            for layer, accuracy in layers.items():
+                mean, reference = accuracy["mean"], base[aggregation][layer]["mean"]
+                numbers = (mean, accuracy["std"], reference, mean - reference)
+                writer.writerow([name, cell, layer, aggregation, *(f"{number:.4f}" for number in numbers)])
+    files.write_text(paths.RESULTS / "variants.csv", out.getvalue())
