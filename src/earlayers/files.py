@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,46 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside `path`; when the block ends well, it takes the place of `path`.
+
+    Args:
+        path: the folder to be written.
+
+    Yields:
+        The temporary folder to write into. It is removed when the block raises; what a killed process left
+        behind is removed by the next writer of the same path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not _is_alive(int(left.suffixes[-2][1:])):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for written in temporary.rglob("*"):
+            if written.is_file():
+                with open(written, "rb+") as file:
+                    os.fsync(file.fileno())
+        # a folder cannot be replaced in one step: a kill between these lines leaves none, never half of one
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

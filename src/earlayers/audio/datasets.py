@@ -1,13 +1,58 @@
-"""Dataset settings, and folder layouts -> lists of tracks."""
+"""Dataset settings, and folder layouts -> lists of tracks. A new layout is one function here."""
 
 from __future__ import annotations
 
+import csv
+import io
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from earlayers.audio.splitting import Split
+from earlayers.errors import UserError
 from earlayers.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SOUND = frozenset({".wav", ".au", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
+WANTED = {
+    "folders": "one folder per genre with sound files in it ({folder}/<genre>/*.wav, mp3, flac, ogg, au), "
+    "at least as many in each as there are folds",
+    "gtzan": "the GTZAN genre collection (Tzanetakis and Cook 2002): 1000 files, 100 in each of ten folders, "
+    "as {folder}/genres/<genre>/<genre>.00000.au (or genres_original, .wav, .mp3, .ogg)",
+    "ismir2004": "the ISMIR 2004 genre collection: 729 training and 729 development files, as "
+    "{folder}/audio/<part>/... with {folder}/metadata/<part>/tracklist.csv",
+    "fma_small": "FMA small: 8000 files as {folder}/fma_small/<000>/<000000>.mp3, and its metadata as "
+    "{folder}/fma_metadata/tracks.csv",
+}
+# clips of fma_small that hold no sound or next to none, by the dataset's own list of known issues
+FMA_BROKEN = frozenset({98565, 98567, 98569, 99134, 108925, 133297})
+ISMIR_COLUMNS = ("class", "artist", "album", "track", "track number", "file path")
+
+
+@dataclass(frozen=True, order=True)
+class Track:
+    """A sound file of a dataset.
+
+    Attributes:
+        path: with forward slashes, relative to the dataset's folder.
+        genre: its label.
+        group: what may not be divided between parts (artist, album, piece); "" where unknown.
+        part: the dataset's own part, train, valid or test; "" where it has none.
+    """
+
+    path: str
+    genre: str
+    group: str = ""
+    part: str = ""
 
 
 class Dataset(Settings):
@@ -16,3 +61,203 @@ class Dataset(Settings):
     layout: Literal["folders", "gtzan", "ismir2004", "fma_small"]
     split: Split
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
+
+    def tracks(self, folder: Path) -> list[Track]:
+        """List the dataset's files; nothing is decoded.
+
+        Args:
+            folder: data/<name>.
+
+        Returns:
+            Tracks in the order of their paths, the same on every disk.
+
+        Raises:
+            UserError: when the folder is missing, empty, or not laid out as said; the message tells what to
+                get and where to put it.
+        """
+        layouts: dict[str, Callable[[Path], list[Track]]] = {
+            "folders": folders,
+            "gtzan": gtzan,
+            "ismir2004": ismir2004,
+            "fma_small": fma_small,
+        }
+        if not folder.is_dir():
+            raise UserError(f"{folder} is missing. {self._wanted(folder)}")
+        tracks = sorted(layouts[self.layout](folder))
+        if not tracks:
+            raise UserError(f"{folder} holds no sound file where one is expected. {self._wanted(folder)}")
+        for path, count in Counter(track.path for track in tracks).items():
+            if count > 1:
+                raise UserError(f"{folder}: {path} is listed {count} times, once is right")
+        return tracks
+
+    def _wanted(self, folder: Path) -> str:
+        return (
+            f"Layout {self.layout} needs {WANTED[self.layout].format(folder=folder)}; see docs/data_card.md"
+        )
+
+
+def folders(folder: Path) -> list[Track]:
+    """Any folder of genre folders; `tracks.csv` (path, genre, group) beside them decides, where it exists."""
+    found = find_sound(folder)
+    listing = folder / "tracks.csv"
+    if listing.is_file():
+        return _listed(listing, set(found))
+    tracks = [Track(path, path.split("/")[0]) for path in found if "/" in path]
+    if len(tracks) < len(found):
+        log.warning(
+            "%s: %d sound files outside any genre's folder are left out", folder, len(found) - len(tracks)
+        )
+    return tracks
+
+
+def gtzan(folder: Path) -> list[Track]:
+    """GTZAN: genres/<genre>/<genre>.000NN.au, or genres_original with .wav; artists are not known."""
+    for name in ("genres", "genres_original", "Data/genres_original", ""):
+        base = folder / name
+        found = [path for path in find_sound(base) if path.count("/") == 1] if base.is_dir() else []
+        if found:
+            break
+    prefix = f"{name}/" if name else ""
+    tracks = [Track(prefix + path, path.split("/")[0]) for path in found]
+    genres = Counter(track.genre for track in tracks)
+    if tracks and (len(genres) != 10 or set(genres.values()) != {100}):
+        log.warning(
+            "%s: GTZAN has 100 clips in each of ten genres; found %s", folder, dict(sorted(genres.items()))
+        )
+    return tracks
+
+
+def ismir2004(folder: Path) -> list[Track]:
+    """ISMIR 2004: training and development parts (train and test here), first described by tracklist.csv.
+
+    The artist is the group. Development artists are anonymous; their numbers stand in the file names.
+    """
+    root = folder / "ismir04_genre" if (folder / "ismir04_genre").is_dir() else folder
+    tracks = []
+    for name, part in (("training", "train"), ("development", "test")):
+        listing = root / "metadata" / name / "tracklist.csv"
+        audio = next((base for base in (root / "audio" / name, root / name) if base.is_dir()), None)
+        if not listing.is_file() or audio is None:
+            raise UserError(
+                f"{listing if audio else root / 'audio' / name} is missing. ISMIR 2004 needs "
+                + WANTED["ismir2004"].format(folder=folder)
+            )
+        # the lists spell quotes, accents and leading folders differently from the files on disk
+        on_disk = {_plain(path): path for path in find_sound(audio)}
+        prefix = f"{audio.relative_to(folder).as_posix()}/"
+        for row in _rows(listing, ISMIR_COLUMNS):
+            stated = re.sub(rf"^(\./|/)*({name}/|tracks/)?", "", row["file path"].replace("\\", "/"))
+            path = on_disk.get(_plain(stated), stated)
+            anonymous = re.match(r"artist_\d+", Path(path).name)
+            artist = row["artist"].strip() or (f"{name} {anonymous[0]}" if anonymous else "")
+            tracks.append(Track(prefix + path, row["class"].strip(), artist, part))
+    return tracks
+
+
+def fma_small(folder: Path) -> list[Track]:
+    """FMA small with its official parts; the artist is the group."""
+    listing = folder / "fma_metadata" / "tracks.csv"
+    if not listing.is_file():
+        raise UserError(f"{listing} is missing. FMA needs " + WANTED["fma_small"].format(folder=folder))
+    prefix = "fma_small/" if (folder / "fma_small").is_dir() else ""
+    parts = {"training": "train", "validation": "valid", "test": "test"}
+    tracks = []
+    with open(listing, encoding="utf-8", newline="") as lines:
+        table = csv.reader(lines)
+        # two header rows, for example "set" over "subset", then a row that names the index
+        columns = list(zip(next(table), next(table), strict=True))
+        try:
+            subset, split, genre, artist = (
+                columns.index(name)
+                for name in (("set", "subset"), ("set", "split"), ("track", "genre_top"), ("artist", "id"))
+            )
+        except ValueError as error:
+            raise UserError(f"{listing} is not FMA's tracks.csv: {error}") from None
+        for row in table:
+            if len(row) == len(columns) and row[subset] == "small":
+                number = f"{int(row[0]):06d}"
+                path = f"{prefix}{number[:3]}/{number}.mp3"
+                tracks.append(Track(path, row[genre], row[artist], parts[row[split]]))
+    log.info("%s: clips %s are known to hold no sound or next to none", folder, sorted(FMA_BROKEN))
+    return tracks
+
+
+def find_sound(folder: Path) -> list[str]:
+    """Every sound file below a folder, by its ending.
+
+    Links to folders are followed, also out of `folder`, but each real folder is read once: a loop of links
+    ends, and nothing is counted twice. Hidden files are passed over.
+
+    Returns:
+        Paths relative to `folder`, with forward slashes, sorted.
+
+    Raises:
+        UserError: when a folder cannot be read or a name is not valid UTF-8.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    real, linked = [""], list[str]()
+    while real or linked:
+        # real folders first, so that a file is listed under its own place and not under a link's
+        inside = real.pop() if real else linked.pop(0)
+        place = os.path.realpath(folder / inside)
+        if place in seen:
+            continue
+        seen.add(place)
+        for name in _names(folder / inside):
+            path = f"{inside}/{name}" if inside else name
+            if (folder / path).is_dir():
+                (linked if (folder / path).is_symlink() else real).append(path)
+            elif Path(name).suffix.lower() in SOUND:
+                found.append(path)
+    return sorted(found)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
+    for name in names:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise UserError(f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8: rename it")
+    return names
+
+
+def _listed(listing: Path, on_disk: set[str]) -> list[Track]:
+    tracks = []
+    for row in _rows(listing):
+        if not row.get("path"):
+            raise UserError(f"{listing} must have a column path, with a file in every row; found {row}")
+        genre = row.get("genre") or row["path"].split("/")[0]
+        tracks.append(Track(row["path"], genre, row.get("group") or ""))
+    extra = on_disk - {track.path for track in tracks}
+    if extra:
+        log.warning(
+            "%s does not list %d sound files; they are left out: %s", listing, len(extra), sorted(extra)[:5]
+        )
+    return tracks
+
+
+def _rows(listing: Path, columns: tuple[str, ...] | None = None) -> list[dict[str, str]]:
+    """Rows of a csv by column; `columns` names them where the file itself may or may not."""
+    try:
+        text = listing.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        text = listing.read_text(encoding="latin-1")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    if columns is None or (rows and rows[0] and rows[0][0].strip().lower() == columns[0]):
+        columns = tuple(name.strip().lower() for name in rows.pop(0)) if rows else ()
+    for line, row in enumerate(rows, start=1):
+        if row and len(row) < len(columns):
+            raise UserError(
+                f"{listing}, line {line}: {len(columns)} columns {columns} are needed, found {row}"
+            )
+    return [dict(zip(columns, row, strict=False)) for row in rows if row]
+
+
+def _plain(path: str) -> str:
+    """A spelling that survives accents, quotes and case."""
+    ascii_only = unicodedata.normalize("NFKD", path).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9/.]+", "_", ascii_only)

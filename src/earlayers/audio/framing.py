@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from earlayers.settings import Settings
 
+if TYPE_CHECKING:
+    import torch
+
 Positive = Annotated[int, Field(gt=0)]
+LOADER = "torchaudio._extension.utils"
+
+
+class FrontEndFunction:
+    """A built front end: the waveform of one clip becomes its frames.
+
+    Frames are never padded or centred: frame i covers samples i * hop to i * hop + frame_samples, and a tail
+    that fills no frame is dropped. May be called from several threads at once.
+
+    Attributes:
+        dimensions: numbers in a frame.
+    """
+
+    def __init__(
+        self, transform: Callable[[torch.Tensor], torch.Tensor], dimensions: int, frame: int
+    ) -> None:
+        self.dimensions = dimensions
+        self._transform = transform
+        self._frame_samples = frame
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Compute the frames of a clip.
+
+        Args:
+            waveform: mono samples, float32, shape (samples,).
+
+        Returns:
+            Frames, float32, shape (frames, dimensions); none when the clip is shorter than one frame.
+        """
+        import torch
+
+        if len(waveform) < self._frame_samples:
+            return np.empty((0, self.dimensions), dtype=np.float32)
+        with torch.inference_mode():
+            bands = self._transform(torch.from_numpy(waveform))  # (dimensions, frames)
+            return bands.T.contiguous().numpy()
 
 
 class FrontEndSettings(Settings):
@@ -18,6 +65,19 @@ class FrontEndSettings(Settings):
     hop_samples: Positive
     window: Literal["rectangular", "hann"]
 
+    def _framing(self) -> dict[str, Any]:
+        """Arguments that every transform of torchaudio takes for its frames."""
+        import torch
+
+        window = {"rectangular": torch.ones, "hann": torch.hann_window}[self.window]
+        return {
+            "n_fft": self.frame_samples,
+            "win_length": self.frame_samples,
+            "hop_length": self.hop_samples,
+            "window_fn": window,
+            "center": False,
+        }
+
 
 class Spectrum(FrontEndSettings):
     """Magnitudes of the Fourier transform: frame_samples / 2 + 1 bins (paper section 3.1)."""
@@ -25,21 +85,124 @@ class Spectrum(FrontEndSettings):
     name: Literal["spectrum"]
     compression: Literal["none", "log1p"]
 
+    def build(self, sample_rate_hz: int) -> FrontEndFunction:
+        """Make the function; its bin b lies at b * sample_rate_hz / frame_samples Hz."""
+        del sample_rate_hz  # magnitudes are counted in bins, whatever the rate
+        magnitudes = torchaudio().transforms.Spectrogram(power=1.0, **self._framing())
+        transform = _compressed(magnitudes, self.compression)
+        return FrontEndFunction(transform, self.frame_samples // 2 + 1, self.frame_samples)
+
 
 class Mel(FrontEndSettings):
-    """Mel-band magnitudes."""
+    """Fourier magnitudes summed into triangular mel bands from 0 Hz to half the rate (HTK's mel scale)."""
 
     name: Literal["mel"]
     mel_bands: Positive
     compression: Literal["none", "log1p"]
 
+    def build(self, sample_rate_hz: int) -> FrontEndFunction:
+        """Make the function for waveforms of `sample_rate_hz`."""
+        with _without_mel_warnings():
+            bands = torchaudio().transforms.MelSpectrogram(
+                sample_rate=sample_rate_hz, n_mels=self.mel_bands, power=1.0, **self._framing()
+            )
+        return FrontEndFunction(_compressed(bands, self.compression), self.mel_bands, self.frame_samples)
+
 
 class Mfcc(FrontEndSettings):
-    """Mel-frequency cepstral coefficients."""
+    """Mel-frequency cepstral coefficients: the cosine transform of the logarithm of mel-band powers."""
 
     name: Literal["mfcc"]
     mel_bands: Positive
     coefficients: Positive
 
+    def build(self, sample_rate_hz: int) -> FrontEndFunction:
+        """Make the function for waveforms of `sample_rate_hz`.
+
+        The logarithm is taken of every frame by itself (`log_mels`): decibels cut at 80 below the loudest
+        frame would make a frame depend on the rest of its clip.
+        """
+        with _without_mel_warnings():
+            transform = torchaudio().transforms.MFCC(
+                sample_rate=sample_rate_hz,
+                n_mfcc=self.coefficients,
+                log_mels=True,
+                melkwargs={"n_mels": self.mel_bands, "power": 2.0, **self._framing()},
+            )
+        return FrontEndFunction(transform, self.coefficients, self.frame_samples)
+
 
 FrontEnd = Annotated[Spectrum | Mel | Mfcc, Field(discriminator="name")]
+
+
+def _compressed(
+    transform: Callable[[torch.Tensor], torch.Tensor], compression: str
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    # log(1 + x) of plain magnitudes: nearly linear below 1, about 54 dB under a full-scale sine
+    return transform if compression == "none" else lambda waveform: transform(waveform).log1p_()
+
+
+def _without_mel_warnings() -> warnings.catch_warnings:
+    """Narrow bands between two low bins are empty by construction; a constant band carries no harm."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Resample by windowed-sinc interpolation (torchaudio's Resample, its kernel computed once a rate).
+
+    Args:
+        waveform: mono samples, float32, shape (samples,).
+        from_hz: its sampling rate.
+        to_hz: the wanted rate.
+
+    Returns:
+        float32, shape (ceil(samples * to_hz / from_hz),).
+    """
+    import torch
+
+    if from_hz == to_hz:
+        return waveform
+    with torch.inference_mode():
+        return _resampler(from_hz, to_hz)(torch.from_numpy(waveform)).numpy()
+
+
+def resampling_margin(from_hz: int, to_hz: int) -> int:
+    """Samples after a moment that influence the resampled value at it: what to read beyond a cut."""
+    if from_hz == to_hz:
+        return 0
+    kernel = _resampler(from_hz, to_hz)
+    return kernel.width + kernel.orig_freq
+
+
+@lru_cache(maxsize=64)
+def _resampler(from_hz: int, to_hz: int) -> Any:
+    # the kernel has about from * to / gcd^2 entries: gigabytes for an odd rate such as 44099 Hz. A ratio of
+    # small numbers is exact for every usual rate and within a millionth (0.002 cent) for any other
+    ratio = Fraction(from_hz, to_hz).limit_denominator(1000)
+    return torchaudio().transforms.Resample(ratio.numerator, ratio.denominator)
+
+
+def torchaudio() -> ModuleType:
+    """Import torchaudio, also where its compiled extension cannot be loaded.
+
+    The extension of a build for CUDA misses its libraries beside a CPU build of torch and raises OSError.
+    Everything used here is Python, so the extension is then made to look absent, which the package is built
+    to run without, and the import is repeated. Any other error is raised.
+    """
+    if "torchaudio" in sys.modules:
+        return sys.modules["torchaudio"]
+    try:
+        import torchaudio as module
+    except OSError as error:
+        if not _raised_by_extension(error):
+            raise
+        # the failed import leaves its loader behind; the second import finds and asks it
+        loader = sys.modules[LOADER]
+        loader._load_lib = lambda _library: False  # type: ignore[attr-defined]
+        import torchaudio as module
+    return module
+
+
+def _raised_by_extension(error: OSError) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "_load_lib" and LOADER in sys.modules for frame, _line in frames)

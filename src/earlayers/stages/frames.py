@@ -1,0 +1,117 @@
+"""Stage frames: sound files -> one table of frames a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from earlayers import files, params, paths
+from earlayers.audio.datasets import Track
+from earlayers.audio.decoding import Decoded, Unreadable, decode, in_order
+from earlayers.audio.framing import FrontEndFunction
+from earlayers.audio.tables import FrameWriter
+from earlayers.errors import UserError
+
+log = logging.getLogger(__name__)
+
+NAMED_IN_ERROR = 20  # unusable files; each was named on the screen already
+
+
+def run(dataset: str) -> None:
+    """Write build/frames/<dataset>/: the frames, their sums, and a row for every file found.
+
+    Args:
+        dataset: a key of `datasets` in params.yaml.
+
+    Raises:
+        UserError: when the dataset is missing or cannot fill its folds (before anything is decoded), or more
+            files than `max_bad_fraction` are unusable.
+    """
+    settings = params.load()
+    if dataset not in settings.datasets:
+        raise UserError(
+            f"params.yaml has no dataset {dataset!r}; datasets has {', '.join(settings.datasets)}"
+        )
+    chosen, audio, folder = settings.datasets[dataset], settings.audio, paths.data(dataset)
+    tracks = chosen.tracks(folder)
+    chosen.split.check(str(folder), [track.genre for track in tracks], [track.group for track in tracks])
+    log.info("%s: %d files of %d genres", folder, len(tracks), len({track.genre for track in tracks}))
+
+    front_end = settings.frames.build(audio.sample_rate_hz)
+
+    def read(track: Track) -> Decoded:
+        return decode(folder / track.path, audio.sample_rate_hz, audio.clip_seconds, audio.min_seconds)
+
+    with files.replacing_folder(paths.frames(dataset)) as temporary:
+        with FrameWriter(temporary, front_end.dimensions) as writer:
+            rows = list(_write(writer, tracks, read, front_end))
+            writer.finish(pd.DataFrame(rows))
+        _refuse_too_many_bad(folder, rows, chosen.max_bad_fraction)
+
+
+def _write(
+    writer: FrameWriter,
+    tracks: Sequence[Track],
+    read: Callable[[Track], Decoded],
+    front_end: FrontEndFunction,
+) -> Iterator[dict[str, object]]:
+    """Write the frames of every track, in order, and yield its row of tracks.parquet."""
+
+    def work(track: Track) -> tuple[dict[str, object], np.ndarray]:
+        try:
+            decoded = read(track)
+        except Unreadable as reason:
+            return _facts(str(reason), None), np.empty((0, front_end.dimensions), dtype=np.float32)
+        return _facts("", decoded), front_end(decoded.waveform)
+
+    import torch
+
+    torch.set_num_threads(1)  # threads work on clips of their own: more inside a clip only wait
+    results = in_order(work, tracks, threads=_threads())
+    with logging_redirect_tqdm():
+        bar = tqdm(results, total=len(tracks), desc="frames", unit="clip", disable=None)
+        for track, (facts, frames) in zip(tracks, bar, strict=True):
+            if facts["reason"]:
+                log.warning("unusable: %s: %s", track.path, facts["reason"])
+            elif facts["warnings"]:
+                log.warning("%s: %s", track.path, facts["warnings"])
+            first = writer.add(frames)
+            row = {"path": track.path, "genre": track.genre, "group": track.group, "part": track.part}
+            yield row | facts | {"first_frame": first, "frames": len(frames)}
+
+
+def _facts(reason: str, decoded: Decoded | None) -> dict[str, object]:
+    return {
+        "status": "ok" if decoded else "bad",
+        "reason": reason,
+        "warnings": "; ".join(decoded.warnings) if decoded else "",
+        "seconds": decoded.seconds if decoded else 0.0,
+        "sample_rate_hz": decoded.sample_rate_hz if decoded else 0,
+        "channels": decoded.channels if decoded else 0,
+        "content_md5": hashlib.md5(decoded.waveform.data).hexdigest() if decoded else "",
+    }
+
+
+def _refuse_too_many_bad(folder: Path, rows: Sequence[dict[str, object]], allowed: float) -> None:
+    bad = [row for row in rows if row["status"] == "bad"]
+    log.info("%s: %d files used, %d unusable", folder, len(rows) - len(bad), len(bad))
+    if len(bad) <= allowed * len(rows) and len(bad) < len(rows):
+        return
+    named = "\n".join(f"  {row['path']}: {row['reason']}" for row in bad[:NAMED_IN_ERROR])
+    more = f"\n  and {len(bad) - NAMED_IN_ERROR} more, named above" if len(bad) > NAMED_IN_ERROR else ""
+    raise UserError(
+        f"{folder}: {len(bad)} of {len(rows)} files are unusable, max_bad_fraction allows "
+        f"{allowed:g}: mend or remove them, or allow more\n{named}{more}"
+    )
+
+
+def _threads() -> int:
+    return int(os.environ.get("EARLAYERS_JOBS", 0)) or os.cpu_count() or 1

@@ -1,0 +1,45 @@
+"""Stage split: tracks -> folds of train, valid and test parts."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import pandas as pd
+
+from earlayers import files, params, paths
+from earlayers.audio import splitting
+from earlayers.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def run(dataset: str) -> None:
+    """Write build/splits/<dataset>.csv: a row per usable track, a column per fold and one for transfer.
+
+    Args:
+        dataset: a key of `datasets` in params.yaml.
+
+    Raises:
+        UserError: when the usable tracks cannot be split as params.yaml says.
+    """
+    settings = params.load()
+    if dataset not in settings.datasets:
+        raise UserError(
+            f"params.yaml has no dataset {dataset!r}; datasets has {', '.join(settings.datasets)}"
+        )
+    listing = paths.frames(dataset) / "tracks.parquet"
+    try:
+        found = pd.read_parquet(listing)
+    except FileNotFoundError:
+        raise UserError(f"{listing} is missing: run `earlayers frames {dataset}` first") from None
+    tracks = found[found["status"] == "ok"].reset_index(drop=True)
+    where = str(paths.data(dataset))
+    columns = settings.datasets[dataset].split.build(tracks, where)
+    columns["transfer"] = splitting.transfer_parts(
+        tracks, where, settings.transfer.train_fraction, settings.transfer.seed
+    )
+    table = tracks[["path", "genre", "group"]].assign(**columns)
+    files.write_text(paths.split(dataset), table.to_csv(index=False, lineterminator="\n"))
+    for column, parts in columns.items():
+        log.info("%s %s: %s", dataset, column, dict(sorted(Counter(parts).items())))
