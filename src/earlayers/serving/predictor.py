@@ -1,0 +1,159 @@
+"""A trained network and forest that describe and name waveforms. Nothing here unpickles anything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from earlayers.errors import UserError
+
+if TYPE_CHECKING:
+    from earlayers.audio.framing import FrontEndFunction
+    from earlayers.genres.representations import NetworkLayers
+    from earlayers.genres.summaries import Windowing
+
+BLOCK_WINDOWS = 64  # worked on at a time: what is needed of an hour then stays within some 30 MB
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network and a forest that together know everything they were trained with.
+
+    Attributes:
+        network: the hidden layers.
+        forest: fitted on windows of `layer`.
+        layer: "1", "2", ... or "all".
+        genres: names, in the order of the probabilities.
+        front_end: waveform -> frames.
+        windowing: length and hop of windows, in frames.
+        sample_rate_hz: of the waveforms.
+        frame_samples: length of a frame.
+        hop_samples: from one frame to the next.
+    """
+
+    network: NetworkLayers
+    forest: Any
+    layer: str
+    genres: list[str]
+    front_end: FrontEndFunction
+    windowing: Windowing
+    sample_rate_hz: int
+    frame_samples: int
+    hop_samples: int
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of a window, and so of the shortest file that can be used."""
+        return self._samples(self.windowing.length) / self.sample_rate_hz
+
+    def features(self, waveform: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Describe every window by all hidden layers (paper section 3.3).
+
+        Args:
+            waveform: mono, float32, at the network's rate, shape (samples,).
+
+        Yields:
+            For some windows at a time: their starts in seconds, shape (windows,); their vectors, means of all
+            units and then variances, float32, shape (windows, 2 * units of all layers).
+        """
+        from earlayers.genres.summaries import window_statistics
+
+        frames = (len(waveform) - self.frame_samples) // self.hop_samples + 1
+        starts = self.windowing.starts(frames)
+        for block in np.split(starts, range(BLOCK_WINDOWS, len(starts), BLOCK_WINDOWS)):
+            first = int(block[0]) * self.hop_samples
+            length = int(block[-1] - block[0]) + self.windowing.length
+            described = self.network.describe(self.front_end(waveform[first : first + self._samples(length)]))
+            yield block * self.hop_samples / self.sample_rate_hz, window_statistics(described, self.windowing)
+
+    def probabilities(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ask the forest about every window.
+
+        Args:
+            waveform: mono, float32, at the network's rate, shape (samples,).
+
+        Returns:
+            Starts of the windows in seconds, shape (windows,); probabilities, shape (windows, genres).
+        """
+        from earlayers.genres.classifiers import class_probabilities
+        from earlayers.genres.representations import layer_vectors
+
+        starts, opinions = [], []
+        for seconds, vectors in self.features(waveform):
+            chosen = layer_vectors(vectors, self.network.columns)[self.layer]
+            starts.append(seconds)
+            opinions.append(class_probabilities(self.forest, chosen, len(self.genres)))
+        return np.concatenate(starts), np.concatenate(opinions)
+
+    def _samples(self, frames: int) -> int:
+        return (frames - 1) * self.hop_samples + self.frame_samples
+
+
+def load(network_folder: Path, forest_folder: Path) -> Predictor:
+    """Load a network and its forest; what is in the files is data and never run.
+
+    Args:
+        network_folder: network.safetensors and network.json.
+        forest_folder: forest.skops and forest.json.
+
+    Raises:
+        UserError: when a file is missing, damaged, not trusted, or belongs to something else.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from earlayers.audio.framing import FrontEnd
+    from earlayers.genres.representations import open_network
+    from earlayers.genres.summaries import Windowing
+
+    layers = open_network(network_folder)
+    facts = layers.network.facts
+    forest, forest_facts = _open_forest(forest_folder, network_folder, layers)
+    try:
+        windows = forest_facts["windows"]
+        settings: Any = TypeAdapter(FrontEnd).validate_python(facts["frames"])
+        rate_hz = int(facts["audio"]["sample_rate_hz"])
+        front_end = settings.build(rate_hz)
+        windowing = Windowing.from_seconds(
+            windows["seconds"], windows["hop_seconds"], sample_rate_hz=rate_hz, hop_samples=settings.hop_samples
+        )
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise UserError(f"{network_folder} or {forest_folder} does not say how audio is prepared: {error}") from None
+    if front_end.dimensions != facts["inputs"]:
+        raise UserError(
+            f"{network_folder}: frames of {front_end.dimensions} numbers do not fit {facts['inputs']} inputs"
+        )
+    sizes = settings.frame_samples, settings.hop_samples
+    return Predictor(layers, forest, forest_facts["layer"], facts["genres"], front_end, windowing, rate_hz, *sizes)
+
+
+def _open_forest(folder: Path, network_folder: Path, layers: NetworkLayers) -> tuple[Any, dict[str, Any]]:
+    """The forest and its facts, once they are known to fit the network."""
+    from earlayers.genres.saving import load_classifier
+    from earlayers.serving.trust import check_classifier
+
+    saved = load_classifier(folder)
+    facts, genres = saved.facts, layers.network.facts["genres"]
+    try:
+        if facts["genres"] != genres:
+            raise ValueError(f"it tells {facts['genres']} apart, the network {genres}")
+        if facts["aggregation"] != "window":
+            raise ValueError(f"it was fitted on aggregation {facts['aggregation']!r}, not on windows")
+        if facts["layer"] not in layers.columns:
+            raise ValueError(f"it wants layer {facts['layer']!r}, the network has {list(layers.columns)}")
+        if facts.get("network_sha256", found := weights_sha256(network_folder)) != found:
+            raise ValueError(f"it was fitted on another network than {network_folder}, by the checksum")
+        span = layers.columns[facts["layer"]]
+        check_classifier(saved.classifier, 2 * (span.stop - span.start), len(genres))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder} does not fit the network in {network_folder}: {error}") from None
+    return saved.classifier, facts
+
+
+def weights_sha256(network_folder: Path) -> str:
+    """Checksum of a network's weights: a forest remembers whose activations it was fitted on."""
+    return hashlib.sha256((network_folder / "network.safetensors").read_bytes()).hexdigest()

@@ -1,0 +1,73 @@
+"""Requests to the served model: base64 audio in, one row of answers each; never a path."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earlayers.serving.predictor import Predictor
+
+LARGEST_BYTES = 64 * 2**20  # of one file, decoded from base64
+LONGEST_SECONDS = 600.0  # of one file; more is not looked at
+
+
+def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
+    """Name the genre of every piece of audio.
+
+    Args:
+        predictor: the model.
+        audio: sound files as base64 text.
+
+    Returns:
+        A row each: genre, error, vote_share, seconds, p_<genre>; genre is "" and numbers are 0 where error
+        says what was wrong.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_answer_one(predictor, text) for text in audio], columns=columns(predictor.genres))
+
+
+def columns(genres: list[str]) -> list[str]:
+    """Columns of the answers."""
+    return ["genre", "error", "vote_share", "seconds", *(f"p_{genre}" for genre in genres)]
+
+
+def _answer_one(predictor: Predictor, text: Any) -> dict[str, Any]:
+    from earlayers.audio.decoding import Unreadable
+    from earlayers.prediction import row_of_file
+
+    empty = dict.fromkeys(columns(predictor.genres), 0.0) | {"genre": "", "error": ""}
+    try:
+        content = _decode_text(text)
+        with tempfile.TemporaryDirectory(prefix="earlayers-") as folder:
+            file = Path(folder) / "audio"
+            file.write_bytes(content)
+            row = row_of_file(predictor, file, LONGEST_SECONDS)
+    except Unreadable as error:
+        return empty | {"error": str(error)}
+    return empty | {name: row[name] for name in empty if name in row and not _is_missing(row[name])}
+
+
+def _decode_text(text: Any) -> bytes:
+    from earlayers.audio.decoding import Unreadable
+
+    if not isinstance(text, str):
+        raise Unreadable(f"audio must be base64 text, found {type(text).__name__}")
+    if len(text) > LARGEST_BYTES * 4 // 3 + 4:
+        raise Unreadable(f"audio may hold {LARGEST_BYTES} bytes, found about {len(text) * 3 // 4}")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Unreadable(f"audio is not base64: {error}") from None
+
+
+def _is_missing(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,101 @@
+"""The network and forest of a cell as an MLflow model: code, safetensors, skops and JSON, no pickle."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+import wave
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+from earlayers import paths
+from earlayers.files import read_json
+from earlayers.reporting.cells import Cell
+from earlayers.serving import champion
+from earlayers.tracking.records import Record
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_REQUIRED = (
+    "mlflow", "torch", "torchaudio", "scikit-learn", "skops", "safetensors", "soundfile",
+    "numpy", "scipy", "pandas", "pydantic", "pyyaml", "joblib", "tqdm",
+)  # fmt: skip
+
+
+def keeps_model(cell: Cell) -> bool:
+    """Whether a cell leaves a network and a forest that can name the genre of new files."""
+    return cell.stage == "classify" and cell.hidden_units is not None
+
+
+def log(client: MlflowClient, run: str, record: Record) -> dict[str, str]:
+    """Log the model of a learned classify cell: the fold whose network has the best validation accuracy.
+
+    Args:
+        client: connected to the store.
+        run: id of the cell's run.
+        record: the cell's record.
+
+    Returns:
+        The tags `model` and `model_fold` for the run; none when the files are not on disk.
+    """
+    cell = record.cell
+    if not paths.result("train", cell.network).exists():
+        return {}
+    fold = champion.best_fold(cell)
+    folders = {"network": paths.network(cell.network, fold), "forest": paths.network(cell.name, fold)}
+    if not all(folder.is_dir() for folder in folders.values()):
+        return {}
+    genres = read_json(folders["network"] / "network.json")["genres"]
+    mlflow.set_tracking_uri(client.tracking_uri)
+    before = list(sys.path)
+    try:
+        with mlflow.start_run(run_id=run, log_system_metrics=False):
+            model = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(_PACKAGE / "tracking" / "served_model.py"),
+                artifacts={name: str(folder) for name, folder in folders.items()},
+                code_paths=[str(_PACKAGE)],
+                signature=signature(genres),
+                input_example=pd.DataFrame({"audio": [example_audio()]}),
+                pip_requirements=requirements(),
+            )
+    finally:
+        sys.path[:] = before  # checking the model puts its own copy of this package first
+    return {"model": model.model_id, "model_fold": str(fold)}
+
+
+def requirements() -> list[str]:
+    """Packages that the model needs, at the versions in use; a build's suffix such as +cpu is left out."""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in _REQUIRED]
+
+
+def signature(genres: list[str]) -> ModelSignature:
+    """Columns of requests and answers.
+
+    Args:
+        genres: names, in the order of the probabilities.
+    """
+    inputs = [ColSpec(DataType.string, "audio")]
+    texts = [ColSpec(DataType.string, name) for name in ("genre", "error")]
+    numbers = [ColSpec(DataType.double, name) for name in ("vote_share", "seconds", *(f"p_{g}" for g in genres))]
+    return ModelSignature(Schema(inputs), Schema([*texts, *numbers]))
+
+
+def example_audio(seconds: float = 6.0, rate_hz: int = 8000) -> str:
+    """A request's audio: a chord as an 8-bit wav file, base64; small, since it is stored with every model."""
+    time = np.arange(round(seconds * rate_hz)) / rate_hz
+    chord = sum(30 * np.sin(2 * np.pi * hz * time) for hz in (261.6, 329.6, 392.0))
+    content = io.BytesIO()
+    with wave.open(content, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(1)
+        sound.setframerate(rate_hz)
+        sound.writeframes((128 + chord).astype(np.uint8).tobytes())
+    return base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,154 @@
+"""Records -> runs in the MLflow store."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# the library's own seven retries take four minutes to say that nobody is listening
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+from earlayers import paths
+from earlayers.tracking import confusions, models
+from earlayers.tracking.records import Fold, Record
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+_METRICS_A_BATCH = 1000  # the store's own limit
+_SOURCE, _COMMIT, _PARENT = "mlflow.source.name", "mlflow.source.git.commit", "mlflow.parentRunId"
+
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+def uri() -> str:
+    """Where runs go: MLFLOW_TRACKING_URI, or an SQLite file in the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+@contextmanager
+def opened() -> Iterator[Store]:
+    """The store, created where it is missing, to one process of this checkout at a time.
+
+    SQLite lets one writer in, and two first starters would both try to create its tables.
+    """
+    with Path("mlflow.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Store(MlflowClient(uri()))
+
+
+class Store:
+    """What this project asks of MLflow, in its own words.
+
+    Args:
+        client: connected to the store.
+    """
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+
+    def experiment(self, stage: str) -> str:
+        """The id of a stage's experiment, which is created where it is missing."""
+        found = self.client.get_experiment_by_name(stage)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(stage))
+            except MlflowException:  # another machine was faster
+                found = self.client.get_experiment_by_name(stage)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def runs(self, stage: str) -> dict[str, Any]:
+        """Finished runs of a stage by fingerprint; what an interrupted writer left behind is deleted."""
+        found: dict[str, Any] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment(stage)], "", ViewType.ACTIVE_ONLY, max_results=5000, page_token=token
+            )
+            for run in page:
+                if "fingerprint" not in run.data.tags:
+                    continue
+                if run.info.status == "FINISHED":
+                    found[run.data.tags["fingerprint"]] = run
+                else:
+                    self.client.delete_run(run.info.run_id)
+            token = page.token
+            if not token:
+                return found
+
+    def create(self, record: Record) -> None:
+        """Create the run of a cell with everything that belongs to it; finished only once all is there."""
+        experiment = self.experiment(record.cell.stage)
+        end = round(time.time() * 1000)
+        start = end - round(record.seconds * 1000)
+        words = " ".join(["earlayers", record.cell.stage, *record.cell.name.split("-")])
+        tags = record.tags | {_SOURCE: words, _COMMIT: record.tags.get("git_commit", "")}
+        run = self.client.create_run(experiment, start, tags, record.cell.name).info.run_id
+        self._log(run, record.metrics, record.parameters)
+        self.client.log_inputs(run, [_dataset(*use) for use in record.datasets])
+        for fold in record.folds:
+            self._create_fold(experiment, run, record, fold, start)
+        self.client.log_table(run, record.table, "accuracy.json")
+        self.complete(run, record)
+        self.client.set_terminated(run, "FINISHED", end)
+
+    def complete(self, run: str, record: Record, present: dict[str, str] | None = None) -> bool:
+        """Add the parts of a run whose files may come later, as after `dvc pull`: pictures and the model.
+
+        Args:
+            run: id of the run.
+            record: its cell's record.
+            present: tags that the run already carries.
+
+        Returns:
+            Whether something was added.
+        """
+        added: dict[str, str] = {}
+        predictions = paths.predictions(record.cell.stage, record.cell.name)
+        if "picture" not in (present or {}) and predictions.exists():
+            self.client.log_figure(run, confusions.draw(predictions), "confusion.png")
+            added["picture"] = "confusion.png"
+        if "model" not in (present or {}) and models.keeps_model(record.cell):
+            added |= models.log(self.client, run, record)
+        for name, value in added.items():
+            self.client.set_tag(run, name, value)
+        return bool(added)
+
+    def _create_fold(self, experiment: str, parent: str, record: Record, fold: Fold, start: int) -> None:
+        tags = {name: value for name, value in record.tags.items() if name != "fingerprint"}
+        tags |= {_PARENT: parent, "cell": record.cell.name, "fold": fold.name}
+        run = self.client.create_run(experiment, start, tags, f"{record.cell.name} {fold.name}").info.run_id
+        # the time of a point is that of its epoch, so that the page can draw curves over seconds as well
+        points = [Metric(name, value, start + round(s * 1000), epoch) for epoch, s, name, value in fold.curve]
+        for first in range(0, len(points), _METRICS_A_BATCH):
+            self.client.log_batch(run, metrics=points[first : first + _METRICS_A_BATCH])
+        self._log(run, {n: v for n, v in fold.metrics.items() if n in ("seconds", "best_epoch")}, record.parameters)
+        self.client.set_terminated(run, "FINISHED", start + round(fold.metrics.get("seconds", 0) * 1000))
+
+    def _log(self, run: str, metrics: dict[str, float], parameters: dict[str, str]) -> None:
+        now = round(time.time() * 1000)
+        self.client.log_batch(
+            run,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, value) for name, value in parameters.items()],
+        )
+
+
+def _dataset(name: str, md5: str, use: str) -> DatasetInput:
+    source = f'{{"uri": "{paths.data(name).as_posix()}"}}'
+    return DatasetInput(Dataset(name, md5 or "unknown", "local", source), [InputTag("mlflow.data.context", use)])

@@ -1,0 +1,144 @@
+"""A project whose stages seem to have run: tiny results, networks and forests in the pipeline's own formats."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from earlayers import paths
+from earlayers.files import write_json
+
+ROOT = Path(__file__).parent.parent
+GENRES = ["high", "low", "middle"]
+METHOD, UNITS, FOREST = "relu_sgd", 6, "random_forest"
+CELL = paths.key("scores", METHOD, UNITS)
+CLASSIFIED = paths.key(CELL, FOREST)
+TRANSFERRED = paths.key("scores", "tunes", METHOD, UNITS, FOREST)
+HANDMADE = paths.key("scores", "mfcc", FOREST)
+
+
+def write_params(folder: Path, **changes: object) -> dict:
+    """Write params.yaml with two small learned cells and one baseline."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content["hidden_units"] = [UNITS]
+    content["methods"] = {name: content["methods"][name] for name in (METHOD, "sigmoid_hf")}
+    content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
+    content["variants"] = {}
+    content |= changes
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return content
+
+
+def spread(*values: float) -> dict[str, float]:
+    """Mean, sample deviation and folds, as in results/."""
+    folds = {f"fold_{fold}": value for fold, value in enumerate(values)}
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), **folds}
+
+
+def write_training(cell: str = CELL, valid: tuple[float, float] = (61.0, 64.0), epochs: int = 3) -> None:
+    """Results and curves of a training in two folds."""
+    dataset, method, units = cell.split("-")
+    folds = {
+        str(fold): {
+            "seconds": 2.0 + fold, "epochs": epochs, "best_epoch": 2, "stopped": "limit",
+            "train_loss": 0.9, "valid_loss": 1.1, "valid_accuracy": accuracy,
+        }
+        for fold, accuracy in enumerate(valid)
+    }  # fmt: skip
+    result = {"dataset": dataset, "method": method, "hidden_units": int(units)}
+    result |= {"valid_accuracy": spread(*valid), "seconds": {"mean": 2.5, "total": 5.0}, "folds": folds}
+    write_json(paths.result("train", cell), result)
+    paths.curves(cell).parent.mkdir(parents=True, exist_ok=True)
+    with paths.curves(cell).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["fold", "epoch", "seconds", "train_loss", "valid_loss", "valid_accuracy", "damping"])
+        for fold in range(2):
+            for epoch in range(1, epochs + 1):
+                writer.writerow([fold, epoch, 0.5 * epoch, 1 / epoch, 1.5 / epoch, 50 + epoch, ""])
+
+
+def write_classified(cell: str = CLASSIFIED, window: float = 70.0, validation: float = 66.0) -> None:
+    """Results and predictions of a learned cell or a baseline in two folds."""
+    keys = cell.split("-")
+    learned = len(keys) == 4
+    layers = ["1", "2", "3", "all"] if learned else ["input"]
+    result: dict = {"dataset": keys[0], "representation": keys[1]}
+    result |= {"hidden_units": int(keys[2]) if learned else None, "classifier": keys[-1], "folds": 2}
+    result["accuracy"] = {
+        "none": {layer: spread(window - 6 + i, window - 4 + i) for i, layer in enumerate(layers)},
+        "window": {layer: spread(window - 1 + i, window + 1 + i) for i, layer in enumerate(layers)},
+    }
+    if learned:
+        result["network"] = spread(60.0, 62.0)
+        result["validation"] = {"window": {layer: spread(validation, validation) for layer in layers}}
+        result["validation"]["window"]["2"] = spread(validation + 1, validation + 3)
+    write_json(paths.result("classify", cell), result)
+    write_predictions("classify", cell, layers)
+
+
+def write_transferred(cell: str = TRANSFERRED) -> None:
+    """Results of a transfer cell."""
+    source, target, method, units, classifier = cell.split("-")
+    result = {"source": source, "target": target, "representation": method, "hidden_units": int(units)}
+    result |= {"classifier": classifier, "folds": 2}
+    result["accuracy"] = {"window": {layer: spread(51.0, 53.0) for layer in ("1", "2", "3", "all")}}
+    write_json(paths.result("transfer", cell), result)
+
+
+def write_predictions(stage: str, cell: str, layers: list[str]) -> None:
+    """Four clips: one of them, truly low, is called middle."""
+    rows = [
+        {"path": f"{genre}/{n}.wav", "genre": genre, "group": "", "fold": 0, "layer": layer, "aggregation": "window",
+         "classifier": FOREST, "predicted": predicted, "vote_share": 1.0}
+        for layer in layers
+        for n, (genre, predicted) in enumerate([("low", "low"), ("low", "middle"), ("high", "high"), ("middle",) * 2])
+    ]  # fmt: skip
+    path = paths.predictions(stage, cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_parquet(path, index=False)
+
+
+def write_models(cell: str = CLASSIFIED, folds: int = 2, layer: str = "2", hidden_units: int = UNITS) -> None:
+    """A network with drawn weights for every fold, and a forest that separates what it makes of tones."""
+    import torch
+    from sklearn.ensemble import RandomForestClassifier
+
+    from earlayers.genres.saving import save_classifier
+    from earlayers.learning.network import Network, save_network
+
+    dataset, method, *_ = cell.split("-")
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    for fold in range(folds):
+        torch.manual_seed(fold)
+        network = Network(513, hidden_units, 3, len(GENRES), "relu")
+        folder = paths.network(cell.removesuffix(f"-{FOREST}"), fold)
+        facts = {"dataset": dataset, "method": method, "fold": fold, "output": "softmax", "genres": GENRES}
+        facts |= {"audio": params["audio"], "frames": params["frames"]}
+        save_network(folder, network, _Scaler(), facts)
+        width = 2 * hidden_units * (3 if layer == "all" else 1)
+        vectors = np.random.default_rng(fold).normal(size=(60, width)).astype(np.float32)
+        forest = RandomForestClassifier(10, random_state=fold).fit(vectors, np.arange(60) % len(GENRES))
+        facts = {"layer": layer, "aggregation": "window", "windows": params["windows"], "genres": GENRES}
+        save_classifier(paths.network(cell, fold), forest, facts)
+
+
+class _Scaler:
+    mean = np.zeros(513, np.float32)
+    std = np.ones(513, np.float32)
+
+
+def write_project(folder: Path) -> None:
+    """Everything that two learned cells and a baseline leave; call it inside `folder`."""
+    write_params(folder)
+    other = paths.key("scores", "sigmoid_hf", UNITS)
+    for cell, valid, validation in ((CELL, (61.0, 64.0), 66.0), (other, (50.0, 49.0), 60.0)):
+        write_training(cell, valid)
+        write_classified(paths.key(cell, FOREST), 70.0, validation)
+        write_models(paths.key(cell, FOREST))
+    write_classified(HANDMADE)
+    write_transferred()
+    write_transferred(paths.key("scores", "tunes", "sigmoid_hf", UNITS, FOREST))
