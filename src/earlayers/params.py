@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -16,7 +17,9 @@ from earlayers.files import write_text
 from earlayers.genres.classifiers import Classifier
 from earlayers.learning.methods import Method
 from earlayers.settings import Settings
+from earlayers.tuning.spaces import Search
 
+Entry = TypeVar("Entry")
 Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 # a key becomes part of a DVC stage name, a folder and a run name; "-" joins the parts of those
@@ -86,6 +89,7 @@ class Params(Settings):
     handmade: dict[Key, Handmade]
     classifiers: Annotated[dict[Key, Classifier], Field(min_length=1)]
     transfer: Transfer
+    tune: dict[Key, Search]
     variants: dict[Key, Variant]
 
     @model_validator(mode="after")
@@ -94,6 +98,13 @@ class Params(Settings):
             for name in getattr(self, field):
                 if name not in self.datasets:
                     raise ValueError(f"{field} names {name!r}; datasets has {', '.join(self.datasets)}")
+        return self
+
+    @model_validator(mode="after")
+    def _searches_fit_their_methods(self) -> Params:
+        for name, search in self.tune.items():
+            if name in self.methods:
+                search.check(name, self.methods[name])
         return self
 
     @model_validator(mode="after")
@@ -119,6 +130,22 @@ def load(path: Path = paths.PARAMS) -> Params:
         UserError: naming every wrong entry by its path, with what was found and what is allowed.
     """
     return validate(read(path), str(path))
+
+
+def entry(section: Mapping[str, Entry], name: str, place: str) -> Entry:
+    """Look up a key of one of the dictionaries of params.yaml.
+
+    Args:
+        section: the dictionary.
+        name: the key.
+        place: what the section is called, for the message.
+
+    Raises:
+        UserError: for an unknown key, naming those there are.
+    """
+    if name not in section:
+        raise UserError(f"{paths.PARAMS}: {place} has no {name!r}; there are {', '.join(section)}")
+    return section[name]
 
 
 def read(path: Path = paths.PARAMS) -> Any:
