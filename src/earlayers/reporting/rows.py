@@ -17,7 +17,7 @@ class Row:
 
     `layer` is "1", "2", "3" ... or "all" for learned features, "" for hand-made ones, and "output" for the
     network's own vote (aggregation "none", classifier "network"). `source` is the dataset that the network
-    learned on where it is another than `dataset`, and "" otherwise.
+    learned on where it is another than `dataset`, and "" otherwise. `std` is None for a single fold.
     """
 
     table: int
@@ -29,7 +29,7 @@ class Row:
     aggregation: str
     classifier: str
     mean: float
-    std: float
+    std: float | None
     folds: tuple[float, ...]
 
     @property
@@ -117,7 +117,7 @@ def csv_table(rows: Sequence[Row], *, transferred: bool) -> str:
     for row in rows:
         names = [row.source, row.dataset] if transferred else [row.dataset]
         units = "" if row.hidden_units is None else str(row.hidden_units)
-        numbers = [f"{number:.4f}" for number in (row.mean, row.std, *row.folds)]
+        numbers = ["" if value is None else f"{value:.4f}" for value in (row.mean, row.std, *row.folds)]
         line = [*names, row.representation, units, row.layer, row.aggregation, row.classifier, *numbers]
         writer.writerow(line + [""] * (len(columns) - len(line)))
     return text.getvalue()

@@ -132,8 +132,13 @@ def number(row: Row | None, *, bold: bool = False) -> str:
     """Write an accuracy as the paper does (83.0±1.1), a dash for a cell that does not exist."""
     if row is None:
         return "–"
-    text = f"{row.mean:.1f}±{row.std:.1f}"
+    text = f"{row.mean:.1f}" + ("" if row.std is None else f"±{row.std:.1f}")
     return f"**{text}**" if bold else text
+
+
+def signed(points: float) -> str:
+    """Write a difference with its sign, a real minus included."""
+    return f"{points:+.1f}".replace("-", "−")
 
 
 def sentence(grid: Grid) -> str:
@@ -176,17 +181,23 @@ def describe(row: Row) -> str:
     return ", ".join(parts)
 
 
-def markdown(grid: Grid, title: str) -> str:
+def heading(grid: Grid) -> str:
+    """Name a grid."""
+    if grid.source:
+        return f"Table 2: learned on {grid.source}, tried on {grid.clips.dataset}"
+    return f"Table 1: {grid.clips.dataset}"
+
+
+def markdown(grid: Grid) -> str:
     """Write a grid as Markdown: the paper's table, then baselines, then the networks' own votes.
 
     Args:
         grid: one dataset and classifier.
-        title: the heading.
 
     Returns:
         The text, ending in a newline.
     """
-    parts = [f"### {title}", sentence(grid), _main_table(grid), verdict(grid)]
+    parts = [f"### {heading(grid)}", sentence(grid), _main_table(grid), verdict(grid)]
     if grid.baselines:
         parts += ["Hand-made features through the same windows, classifier and vote:", _baseline_table(grid)]
     if grid.networks and not grid.source:
@@ -234,8 +245,7 @@ def _paper_table(pairs: Sequence[tuple[PaperCell, Row]]) -> str:
     lines = []
     for cell, row in pairs:
         spread = "" if cell.std is None else f"±{cell.std:.1f}"
-        difference = f"{row.mean - cell.mean:+.1f}".replace("-", "−")
-        lines.append([describe(row), f"{cell.mean:.1f}{spread}", number(row), difference])
+        lines.append([describe(row), f"{cell.mean:.1f}{spread}", number(row), signed(row.mean - cell.mean)])
     return _pipes(["Cell", "Paper", "Ours", "Difference"], lines, ["l"])
 
 

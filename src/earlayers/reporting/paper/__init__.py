@@ -89,7 +89,11 @@ def csv_beside(rows: Sequence[Row]) -> str:
         units = "" if cell.hidden_units is None else cell.hidden_units
         ours = ["", "", ""]
         if row:
-            ours = [f"{row.mean:.4f}", f"{row.std:.4f}", f"{row.mean - cell.mean:+.4f}"]
+            ours = [
+                f"{row.mean:.4f}",
+                "" if row.std is None else f"{row.std:.4f}",
+                f"{row.mean - cell.mean:+.4f}",
+            ]
         spread = "" if cell.std is None else f"{cell.std:.2f}"
         place = [cell.table, cell.representation, units, cell.layer, cell.aggregation]
         writer.writerow([*place, f"{cell.mean:.2f}", spread, *ours])

@@ -1,0 +1,228 @@
+"""Inside the networks of the first fold: filters, sparseness of hidden units, and maps of the features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from earlayers import paths, plots
+from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.reporting.cells import Cell
+from earlayers.reporting.drawing import looks
+from earlayers.reporting.evidence import input_baseline
+from earlayers.reporting.findings import Findings
+from earlayers.reporting.names import shown
+from earlayers.reporting.pictures import Picture, picture
+
+if TYPE_CHECKING:
+    from earlayers.learning.network import TrainedNetwork
+
+FOLD = 0
+# a few thousand frames fix a unit's sparseness to two digits; more windows than this hide each other
+FRAMES = 4000
+WINDOWS = 1000
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """How one layer of one network responds to frames that it never learned from.
+
+    Attributes:
+        method: as it is shown.
+        layer: counted from 1.
+        median: lifetime sparseness of the middle unit, 0 to 1.
+        below: share of activations under a twentieth of the unit's highest, percent.
+        dead: units that respond to no frame at all.
+    """
+
+    method: str
+    units: int
+    layer: int
+    median: float
+    below: float
+    dead: int
+
+
+def lifetime_sparseness(activations: np.ndarray) -> np.ndarray:
+    """Measure how few frames each unit responds to (Vinje & Gallant 2000).
+
+    Args:
+        activations: of one layer, shape (frames, units).
+
+    Returns:
+        Shape (units,): 0 for a unit that gives every frame the same, towards 1 the fewer frames it answers
+        to; 1 for a unit that answers to none.
+    """
+    sizes = np.abs(activations, dtype=np.float64)
+    squares = (sizes**2).mean(axis=0)
+    even = np.divide(sizes.mean(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
+    return (1 - even) / (1 - 1 / len(sizes))
+
+
+def centre_frequencies(weights: np.ndarray) -> np.ndarray:
+    """Find where along the inputs each filter has its weight: the mean position, weighted by energy.
+
+    Args:
+        weights: of the first layer, shape (units, inputs).
+
+    Returns:
+        Position as an index of the inputs, shape (units,).
+    """
+    energy = weights.astype(np.float64) ** 2
+    return energy @ np.arange(weights.shape[1]) / np.maximum(energy.sum(axis=1), np.finfo(float).tiny)
+
+
+def principal_plane(vectors: np.ndarray) -> np.ndarray:
+    """Project vectors on their two directions of most variance, after standardising each feature.
+
+    Args:
+        vectors: shape (vectors, features).
+
+    Returns:
+        Shape (vectors, 2); signs are fixed, so that the picture does not flip from run to run.
+    """
+    spread = vectors.std(axis=0)
+    scaled = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    _, _, directions = np.linalg.svd(scaled.astype(np.float64), full_matrices=False)
+    plane = directions[:2]
+    largest = np.abs(plane).argmax(axis=1)
+    return scaled @ (plane * np.sign(plane[np.arange(2), largest])[:, None]).T
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the networks of one dataset are shown: frames of clips that the first fold never learned from."""
+
+    table: FrameTable
+    split: pd.DataFrame
+    frames: np.ndarray
+    networks: dict[Cell, TrainedNetwork]
+
+
+def listen(findings: Findings, dataset: str) -> Heard:
+    """Load the first fold's networks of a dataset, and frames of its test clips, evenly spaced.
+
+    Raises:
+        UserError: when frames, split or a network is missing.
+    """
+    from earlayers.learning.network import load_network
+
+    table, split = load_table(paths.frames(dataset)), load_split(paths.split(dataset))
+    tested = np.flatnonzero(split[f"fold_{FOLD}"] == "test")
+    clips = [table.rows(int(track)) for track in tested]
+    rows = np.concatenate([np.arange(clip.start, clip.stop) for clip in clips])
+    chosen = rows[np.linspace(0, len(rows) - 1, min(FRAMES, len(rows))).astype(int)]
+    trained = [training.cell for training in findings.trainings if training.cell.dataset == dataset]
+    networks = {cell: load_network(paths.network(cell.name, FOLD)) for cell in trained}
+    return Heard(table, split, np.asarray(table.frames[chosen]), networks)
+
+
+def filters(findings: Findings, heard: Heard) -> list[Picture]:
+    """Draw the first layer of every method's smallest network, lowest centre frequency first."""
+    smallest = min(findings.params.hidden_units)
+    found = []
+    for cell, network in heard.networks.items():
+        if cell.hidden_units == smallest:
+            weights = next(network.network.parameters()).detach().numpy()
+            found.append(_filters(findings, cell, weights))
+    return found
+
+
+def _filters(findings: Findings, cell: Cell, weights: np.ndarray) -> Picture:
+    frames, rate = findings.params.frames, findings.params.audio.sample_rate_hz
+    inputs = np.arange(weights.shape[1])
+    hertz = inputs * rate / frames.frame_samples if frames.name == "spectrum" else None
+    centres = centre_frequencies(weights)
+    order = centres.argsort(kind="stable")
+    title = f"{shown(cell.representation)}, {cell.hidden_units} units, layer 1"
+    spread = np.quantile(np.interp(centres, inputs, inputs if hertz is None else hertz), [0, 0.5, 1])
+    low, middle, high = (f"{value:.0f}" for value in spread)
+    alt = (
+        f"First-layer weights of {title}; centres from {low} to {high} "
+        f"{'(index of input)' if hertz is None else 'Hz'}, half of them below {middle}."
+    )
+    figure = plots.filters(weights[order], hertz, title=title)
+    return picture(f"filters-{cell.name}", alt, figure)
+
+
+def sparseness(findings: Findings, heard: Heard, dataset: str) -> tuple[list[Picture], list[Quiet]]:
+    """Measure every hidden unit on the frames that were heard.
+
+    Returns:
+        A picture for every size, and a line for every network and layer.
+    """
+    pictures, lines = [], []
+    for units in findings.params.hidden_units:
+        values = {}
+        for cell, network in heard.networks.items():
+            if cell.hidden_units == units:
+                layers = network.activations(heard.frames)
+                name = shown(cell.representation)
+                values[name] = [lifetime_sparseness(layer) for layer in layers]
+                lines += [_quiet(name, units, depth, layer) for depth, layer in enumerate(layers, start=1)]
+        title = f"{units} units, sparseness of every unit"
+        medians = [
+            f"{name} {', '.join(f'{np.median(layer):.2f}' for layer in layers)}"
+            for name, layers in values.items()
+        ]
+        alt = f"{title}; medians from layer 1 upwards: {'; '.join(medians)}."
+        figure = plots.sparseness(values, looks(findings), title=title)
+        pictures.append(picture(f"sparseness-{dataset}-{units}", alt, figure))
+    return pictures, lines
+
+
+def _quiet(method: str, units: int, depth: int, activations: np.ndarray) -> Quiet:
+    sizes = np.abs(activations)
+    highest = sizes.max(axis=0)
+    return Quiet(
+        method=method,
+        units=units,
+        layer=depth,
+        median=float(np.median(lifetime_sparseness(activations))),
+        below=float(100 * (sizes <= highest / 20).mean()),
+        dead=int((highest == 0).sum()),
+    )
+
+
+def maps(findings: Findings, heard: Heard, dataset: str) -> list[Picture]:
+    """Draw windows of test clips on their principal plane: the input, then the deepest layers."""
+    folders: list[tuple[str, str, Path, str]] = []
+    name = input_baseline(findings.params)
+    if name:
+        folder = paths.features(paths.key(dataset, name))
+        folders.append((name, f"{shown(name)}: the input", folder, f"fold_{FOLD}_windows.npy"))
+    depth = findings.params.training.hidden_layers
+    largest = max(findings.params.hidden_units)
+    for cell in heard.networks:
+        if cell.hidden_units == largest:
+            title = f"{shown(cell.representation)}, {largest} units, layer {depth}"
+            file = f"fold_{FOLD}_layer_{depth}.npy"
+            folders.append((cell.representation, title, paths.features(cell.name), file))
+    return [_map(heard, dataset, *entry) for entry in folders]
+
+
+def _map(heard: Heard, dataset: str, name: str, title: str, folder: Path, file: str) -> Picture:
+    tracks = pd.read_parquet(folder / "windows.parquet")["track"].to_numpy()
+    tested = np.flatnonzero((heard.split[f"fold_{FOLD}"] == "test").to_numpy()[tracks])
+    chosen = tested[np.linspace(0, len(tested) - 1, min(WINDOWS, len(tested))).astype(int)]
+    points = principal_plane(np.load(folder / file, mmap_mode="r")[chosen])
+    genres = heard.table.tracks["genre"].to_numpy()[tracks[chosen]]
+    figure = plots.projection(points, genres, heard.table.genres, title=title)
+    alt = (
+        f"{len(points)} windows of clips that the network never learned from, {title}, on their two "
+        f"principal directions; windows lie {_tightness(points, genres):.2f} times as far from the centre "
+        "of their genre as from the centre of all."
+    )
+    return picture(f"map-{dataset}-{name}", alt, figure)
+
+
+def _tightness(points: np.ndarray, genres: Sequence[str] | np.ndarray) -> float:
+    """Compare distances to the own genre's centre with those to the common centre (root mean squares)."""
+    table = pd.DataFrame(points)
+    within = table - table.groupby(np.asarray(genres)).transform("mean")
+    return float(np.sqrt((within**2).to_numpy().sum() / ((table - table.mean()) ** 2).to_numpy().sum()))

@@ -1,0 +1,72 @@
+"""Stage report: results of every cell -> tables, training times, figures, one page that opens offline."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earlayers import params, paths
+from earlayers.errors import UserError
+from earlayers.files import replacing_folder, write_text
+
+if TYPE_CHECKING:
+    from earlayers.reporting.findings import Findings
+
+log = logging.getLogger(__name__)
+
+README = Path("README.md")
+
+
+def run() -> None:
+    """Write the tables, timing.csv, paper.csv, figures/ and report.html under results/.
+
+    The same results give the same bytes, figures included.
+
+    Raises:
+        UserError: naming every file that is missing and the command that makes it.
+    """
+    from earlayers.reporting import findings, page
+
+    found = findings.read(params.load())
+    write_tables(found)
+    report = page.compose(found)
+    _write_figures({picture.name: picture.png for picture in report.pictures()})
+    write_text(paths.RESULTS / "report.html", page.render(report))
+    log.info("results/report.html opens in any browser, offline")
+
+
+def write_tables(found: Findings) -> None:
+    """Write everything that is text: table1, table2, paper.csv, timing.csv."""
+    from earlayers.reporting import paper, rows, tables, timing
+
+    for name, lines, grids in (
+        ("table1", found.table_1, found.grids_1),
+        ("table2", found.table_2, found.grids_2),
+    ):
+        write_text(paths.RESULTS / f"{name}.csv", rows.csv_table(lines, transferred=name == "table2"))
+        write_text(paths.RESULTS / f"{name}.md", "\n".join(tables.markdown(grid) for grid in grids))
+    write_text(paths.RESULTS / "paper.csv", paper.csv_beside([*found.table_1, *found.table_2]))
+    write_text(paths.RESULTS / "timing.csv", timing.csv_timing(found.timings))
+
+
+def readme() -> None:
+    """Put the committed tables between the markers of README.md.
+
+    Raises:
+        UserError: when a table or a marker is missing.
+    """
+    from earlayers.reporting.readme import replace_block
+
+    try:
+        texts = [(paths.RESULTS / f"{name}.md").read_text(encoding="utf-8") for name in ("table1", "table2")]
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: run `dvc repro`, which ends by writing it") from None
+    write_text(README, replace_block(README.read_text(encoding="utf-8"), "\n".join(texts)))
+
+
+def _write_figures(figures: dict[str, bytes]) -> None:
+    # the whole folder: a figure of a method that is no longer declared would pass for a result
+    with replacing_folder(paths.RESULTS / "figures") as folder:
+        for name, png in figures.items():
+            (folder / f"{name}.png").write_bytes(png)
