@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Positive = Annotated[int, Field(gt=0)]
 LOADER = "torchaudio._extension.utils"
+LARGEST_RATIO = 2000
+KERNEL_PHASES = 16  # measured: a convolution with fewer output channels is slow
 
 
 class FrontEndFunction:
@@ -177,9 +179,25 @@ def resampling_margin(from_hz: int, to_hz: int) -> int:
 @lru_cache(maxsize=64)
 def _resampler(from_hz: int, to_hz: int) -> Any:
     # the kernel has about from * to / gcd^2 entries: gigabytes for an odd rate such as 44099 Hz. A ratio of
-    # small numbers is exact for every usual rate and within a millionth (0.002 cent) for any other
-    ratio = Fraction(from_hz, to_hz).limit_denominator(1000)
-    return torchaudio().transforms.Resample(ratio.numerator, ratio.denominator)
+    # small numbers is exact for every usual rate and within half a cent of pitch for any other
+    ratio = Fraction(from_hz, to_hz).limit_denominator(LARGEST_RATIO)
+    return _widened(torchaudio().transforms.Resample(ratio.numerator, ratio.denominator))
+
+
+def _widened(resampler: Any) -> Any:
+    """Let one step of the convolution give at least sixteen samples: the same numbers, ten times faster."""
+    import torch
+
+    phases, _, taps = resampler.kernel.shape  # output samples of a step, 1, input samples of a step
+    steps = max(1, KERNEL_PHASES // phases)
+    kernel = torch.zeros(steps * phases, 1, taps + (steps - 1) * resampler.orig_freq)
+    for step in range(steps):
+        start = step * resampler.orig_freq
+        kernel[step * phases : (step + 1) * phases, :, start : start + taps] = resampler.kernel
+    resampler.kernel = kernel
+    # 44100 -> 22050 becomes 32 samples in, 16 out, instead of 2 in, 1 out
+    resampler.orig_freq, resampler.new_freq, resampler.gcd = steps * resampler.orig_freq, steps * phases, 1
+    return resampler
 
 
 def torchaudio() -> ModuleType:
