@@ -1,10 +1,12 @@
 """The data that a fresh machine makes for itself: real compositions, audio rendered by software.
 
-    repertoires   the corpus of music21 -> which excerpts of which pieces stand for which genre
-    musicxml      a MusicXML file -> notes
-    tunebook      a tune in ABC -> notes, repeats played
-    notes         notes of a whole piece -> notes of one excerpt
-    rendering     notes -> MIDI -> 48 kHz stereo -> equal level -> MP3
-    building      excerpts -> data/<dataset>/<genre>/*.mp3 and tracks.csv, whole or not at all
-    soundtracks   optional: recorded game music that a Debian user can fetch
+The way of a clip, one module each:
+
+repertoires   the corpus of music21 -> which excerpts of which pieces stand for which genre
+musicxml      a MusicXML file -> notes
+tunebook      a tune in ABC -> notes, repeats played
+notes         notes of a whole piece -> notes of one excerpt
+rendering     notes -> MIDI -> 48 kHz stereo -> equal level -> MP3
+building      excerpts -> data/<dataset>/<genre>/*.mp3 and tracks.csv, whole or not at all
+soundtracks   optional: recorded game music that a Debian user can fetch
 """

@@ -15,16 +15,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from earlayers.default_data.musicxml import read_score, read_source
-from earlayers.default_data.notes import Note, Unusable, excerpt, repeated
+from earlayers.default_data.notes import Note, UnusablePieceError, excerpt, repeated
 from earlayers.default_data.rendering import CLIP_QUARTERS, render_mp3
 from earlayers.default_data.repertoires import Excerpt, Repertoire, corpus_folder, excerpts
 from earlayers.default_data.tunebook import read_tune
+from earlayers.default_data.workers import parallel_map
 from earlayers.errors import UserError
 from earlayers.files import replacing, write_text
-from earlayers.default_data.workers import parallel_map
 
 CLIPS_PER_GENRE = 32
-RECIPE = 1  # raise it when a change of this package changes the audio: folders of an older recipe are made anew
+RECIPE = 1  # raise it when a change here changes the audio: folders of an older recipe are made anew
 COLUMNS = ("path", "genre", "group", "title", "source")
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def notes_of(chosen: Excerpt) -> list[Note]:
     """Read the piece of an excerpt and cut the excerpt out.
 
     Raises:
-        Unusable: with the reason why the piece cannot be used.
+        UnusablePieceError: with the reason why the piece cannot be used.
     """
     source, start = chosen.place
     if chosen.piece.tune:
@@ -89,7 +89,7 @@ def notes_of(chosen: Excerpt) -> list[Note]:
     else:
         score = read_score(read_source(corpus_folder() / source))
     if chosen.piece.voices not in (None, score.voices):
-        raise Unusable(f"has {score.voices} parts, this genre takes {chosen.piece.voices}")
+        raise UnusablePieceError(f"has {score.voices} parts, this genre takes {chosen.piece.voices}")
     return excerpt(score, start, CLIP_QUARTERS)
 
 
@@ -100,7 +100,7 @@ def make_clip(folder: Path, chosen: Excerpt) -> str | None:
         return None
     try:
         content = render_mp3(notes_of(chosen), chosen.program)
-    except Unusable as reason:
+    except UnusablePieceError as reason:
         return f"{chosen.genre}: {chosen.place[0]} {reason}"
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -6,13 +6,14 @@ first, which costs seconds for a quartet movement and minutes for a whole quarte
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from earlayers.default_data.notes import Note, Score, Unusable
+from earlayers.default_data.notes import Note, Score, UnusablePieceError
 
 # bounds the time of one piece by its size, so that the choice does not depend on the speed of the machine
 LARGEST_SOURCE_BYTES = 32_000_000
@@ -23,19 +24,23 @@ def read_source(path: Path) -> bytes:
     """Read the text of a .xml file, or of the score inside a zipped .mxl file, as bytes.
 
     Raises:
-        Unusable: when the archive holds no score, or the score is too large.
+        UnusablePieceError: when the archive holds no score, or the score is too large.
     """
     if path.suffix == ".mxl":
         try:
             with zipfile.ZipFile(path) as archive:
-                names = [n for n in archive.namelist() if n.endswith(".xml") and not n.startswith("META-INF")]
-                content = archive.read(names[0]) if names else b""
-        except zipfile.BadZipFile as error:
-            raise Unusable(f"is not a zip archive ({error})") from error
+                container = ElementTree.fromstring(archive.read("META-INF/container.xml"))
+                # the wildcard: some writers put the container in a namespace, some do not
+                root_file = container.find(".//{*}rootfile")
+                content = b"" if root_file is None else archive.read(root_file.get("full-path", ""))
+        except (zipfile.BadZipFile, KeyError, ElementTree.ParseError) as error:
+            raise UnusablePieceError(f"is not a zipped MusicXML file ({error})") from error
     else:
         content = path.read_bytes()
     if not 0 < len(content) <= LARGEST_SOURCE_BYTES:
-        raise Unusable(f"holds {len(content)} bytes of score, 1 to {LARGEST_SOURCE_BYTES} can be read")
+        raise UnusablePieceError(
+            f"holds {len(content)} bytes of score, 1 to {LARGEST_SOURCE_BYTES} can be read"
+        )
     return content
 
 
@@ -44,13 +49,14 @@ class Part:
     """What has to be remembered while one part is read."""
 
     divisions: float = 1.0
+    bar_quarters: float = math.inf  # by the time signature
     transposition: int = 0
     tied: dict[int, int] = field(default_factory=dict)  # pitch -> index in notes of the note being held
     notes: list[Note] = field(default_factory=list)
 
     def read_measure(self, measure: Element, begin: float) -> float:
         """Read one measure that begins at `begin` quarter notes; return its length in quarter notes."""
-        cursor = onset = furthest = 0.0
+        cursor = onset = last_sound = last_rest = 0.0
         for item in measure:
             if item.tag == "attributes":
                 self.read_attributes(item)
@@ -62,13 +68,19 @@ class Part:
                 if item.find("chord") is None:
                     onset = cursor
                     cursor += duration
-                self.read_note(item, begin + onset, duration)
-            furthest = max(furthest, cursor)
-        return furthest
+                if item.find("rest") is None:
+                    self.read_note(item, begin + onset, duration)
+                    last_sound = max(last_sound, onset + duration)
+            last_rest = max(last_rest, cursor)
+        # some files give a silent bar one rest after another, each as long as the bar
+        return max(last_sound, min(last_rest, self.bar_quarters))
 
     def read_attributes(self, attributes: Element) -> None:
-        """Take over a change of time unit or of transposition."""
+        """Take over a change of time unit, time signature or transposition."""
         self.divisions = float(attributes.findtext("divisions") or self.divisions)
+        beats, unit = attributes.findtext("time/beats", ""), attributes.findtext("time/beat-type", "")
+        if beats.isdigit() and unit.isdigit():
+            self.bar_quarters = 4 * int(beats) / int(unit)
         if (transpose := attributes.find("transpose")) is not None:
             octaves = int(float(transpose.findtext("octave-change") or 0))
             self.transposition = int(float(transpose.findtext("chromatic") or 0)) + 12 * octaves
@@ -85,15 +97,17 @@ class Part:
         step, octave = pitch.findtext("step", "C"), int(pitch.findtext("octave", "4"))
         alteration = int(float(pitch.findtext("alter") or 0))
         number = 12 * (octave + 1) + SEMITONES[step] + alteration + self.transposition
-        ties = {tie.get("type") for tie in item.findall("tie")}
-        index = self.tied.pop(number, None) if "stop" in ties else None
-        if index is None:
+        if not 0 <= number <= 127:
+            raise ValueError(f"MIDI pitch {number}")
+        # some files mark only where ties start, so that a tie stops at the next note in time of its pitch
+        index = self.tied.pop(number, len(self.notes))
+        held = self.notes[index] if index < len(self.notes) else None
+        if held is not None and math.isclose(held.end_quarters, onset, abs_tol=1e-6):
+            self.notes[index] = held._replace(duration_quarters=onset + duration - held.onset_quarters)
+        else:
             index = len(self.notes)
             self.notes.append(Note(onset, duration, number))
-        else:
-            held = self.notes[index]
-            self.notes[index] = held._replace(duration_quarters=onset + duration - held.onset_quarters)
-        if "start" in ties:
+        if any(tie.get("type") == "start" for tie in item.findall("tie")):
             self.tied[number] = index
 
 
@@ -104,7 +118,7 @@ def read_score(content: bytes) -> Score:
         content: the XML text in its own encoding.
 
     Raises:
-        Unusable: when it is not XML, or not a partwise score with notes.
+        UnusablePieceError: when it is not XML, or not a partwise score with notes.
     """
     try:
         root = ElementTree.fromstring(content)
@@ -114,12 +128,14 @@ def read_score(content: bytes) -> Score:
         begin = 0.0
         for number in range(max(map(len, measures), default=0)):
             bars.append(begin)
-            present = [(part, own[number]) for part, own in zip(parts, measures, strict=True) if number < len(own)]
+            present = [
+                (part, own[number]) for part, own in zip(parts, measures, strict=True) if number < len(own)
+            ]
             # parts are lined up bar by bar: a part that leaves a bar incomplete does not drift
             begin += max(part.read_measure(measure, begin) for part, measure in present)
-    except (ElementTree.ParseError, ValueError, KeyError) as error:
-        raise Unusable(f"cannot be read as MusicXML ({error})") from error
+    except (ElementTree.ParseError, ValueError, KeyError, ArithmeticError) as error:
+        raise UnusablePieceError(f"cannot be read as MusicXML ({error})") from error
     notes = sorted(note for part in parts for note in part.notes)
     if not notes:
-        raise Unusable("is not a partwise MusicXML score with notes")
+        raise UnusablePieceError("is not a partwise MusicXML score with notes")
     return Score(notes=notes, bars=bars, length_quarters=begin, voices=len(parts))

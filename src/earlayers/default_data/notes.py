@@ -8,7 +8,7 @@ from typing import NamedTuple
 FEWEST_NOTES = 12  # an excerpt with fewer is a held chord or a rest, not music to learn from
 
 
-class Unusable(Exception):
+class UnusablePieceError(Exception):
     """A piece cannot be used; the message is the reason that the user reads."""
 
 
@@ -40,11 +40,11 @@ class Score:
 def repeated(score: Score, at_least_quarters: float) -> Score:
     """Play a piece again from the start until it is long enough, as a player repeats a tune."""
     if score.length_quarters <= 0:
-        raise Unusable("has no length")
+        raise UnusablePieceError("has no length")
     times = max(1, int(-(-at_least_quarters // score.length_quarters)))
     shifts = [turn * score.length_quarters for turn in range(times)]
     return Score(
-        notes=[note._replace(onset_quarters=note.onset_quarters + shift) for shift in shifts for note in score.notes],
+        notes=[note.shifted(shift) for shift in shifts for note in score.notes],
         bars=[bar + shift for shift in shifts for bar in score.bars],
         length_quarters=times * score.length_quarters,
         voices=score.voices,
@@ -63,21 +63,23 @@ def excerpt(score: Score, start: float, length_quarters: float) -> list[Note]:
         The notes that start inside the excerpt, the first one at 0, ascending.
 
     Raises:
-        Unusable: when the piece is shorter than the excerpt, or nearly silent in it.
+        UnusablePieceError: when the piece is shorter than the excerpt, or nearly silent in it.
     """
     latest = score.length_quarters - length_quarters
     if latest < 0:
-        raise Unusable(f"is {score.length_quarters:g} quarter notes long, an excerpt needs {length_quarters:g}")
+        raise UnusablePieceError(
+            f"is {score.length_quarters:g} quarter notes long, an excerpt needs {length_quarters:g}"
+        )
     wanted = min(start * score.length_quarters, latest)
     begin = max((bar for bar in score.bars if bar <= wanted), default=0.0)
     # rests at the start are dropped, so that no clip opens with silence
     begin = min((note.onset_quarters for note in score.notes if note.onset_quarters >= begin), default=begin)
     inside = sorted(
-        note._replace(onset_quarters=note.onset_quarters - begin)
-        for note in score.notes
-        if begin <= note.onset_quarters < begin + length_quarters
+        note.shifted(-begin) for note in score.notes if begin <= note.onset_quarters < begin + length_quarters
     )
-    last = max((note.onset_quarters + note.duration_quarters for note in inside), default=0.0)
+    last = max((note.end_quarters for note in inside), default=0.0)
     if len(inside) < FEWEST_NOTES or last < length_quarters:
-        raise Unusable(f"has {len(inside)} notes over {last:g} of the excerpt's {length_quarters:g} quarter notes")
+        raise UnusablePieceError(
+            f"has {len(inside)} notes over {last:g} of the excerpt's {length_quarters:g} quarter notes"
+        )
     return inside

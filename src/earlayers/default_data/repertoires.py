@@ -16,6 +16,25 @@ from earlayers.default_data.tunebook import field, split_tunes
 PIANO, VIOLIN = 0, 40  # General MIDI programs, counted from 0
 EXCERPTS_PER_PIECE = 3  # offered; second and third ones are used only where pieces run out
 
+# One tune or hymn under two names, found by comparing the melodies of the chosen pieces note by note.
+SAME_PIECE = {
+    "lady_loudens": "belles_of_campbelltown",
+    "roys_wife": "roys_wife_of_aldivalloch",
+    "byrnes_favorite": "tom_and_jerry",
+    "plow_boy": "roger_was_plowboy",
+    "sir_philip_mchugh": "funny_mistake",
+    "redhaired_boy": "roger_was_plowboy",
+    "jim_boultons_fancy": "greencastle",
+    "biddy_from_limerick": "limerick",
+    "blast_of_wind": "rakes_of_westmeath",
+    "come_in_from_rain": "trip_to_galway",
+    "wily_old_bachelor": "obelisk",
+    "nell_flahertys_drake": "our_boys",
+    "coming_from_wedding": "looney_mctwolter",
+    "herr_christ_der_einge_gottssohn": "herr_christ_der_einge_gotts_sohn",
+    "nun_ruhen_alle_walder": "o_welt_sieh_hier_dein_leben",
+}
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -24,7 +43,7 @@ class Piece:
     Attributes:
         group: its name for splitting: versions of one piece share it.
         title: what people call it.
-        sources: its files relative to the corpus folder, in order; a tune of a tune book has `#<number>` added.
+        sources: its files relative to the corpus folder, in order; a tune has `#<number>` added.
         tune: the ABC text, for a tune.
         voices: the number of parts that it must have to be used, where that matters.
     """
@@ -76,7 +95,7 @@ def corpus_folder() -> Path:
 
 def slug(text: str) -> str:
     """Plain lower-case letters, digits and underscores: safe as a file name and the same on every system."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "_", plain.replace("'", "").replace("`", "")).strip("_")
 
 
@@ -84,8 +103,15 @@ def tune_group(title: str) -> str:
     """The name shared by versions of a tune: its title without article, dance and spelling details."""
     words = slug(title.split(" -- ")[0]).split("_")
     dances = {"reel", "jig", "hornpipe", "strathspey", "fling", "highland", "clog", "air", "slip", "double"}
-    kept = [word for word in words if word not in dances | {"the", "a", "an"}]
-    return "_".join(kept or words)
+    kept = "_".join([word for word in words if word not in dances | {"the", "a", "an"}] or words)
+    kept = re.sub(r"_\d(st|nd|rd|th)_setting$", "", kept)
+    return SAME_PIECE.get(kept, kept)
+
+
+def tune_title(title: str) -> str:
+    """A tune's title as one says it: `Bend of the River., The` -> `The Bend of the River`."""
+    plain = re.sub(r"\s*--.*$", "", title).rstrip(". ")
+    return re.sub(r"^(.*?)\.?, (The|A|An)$", r"\2 \1", plain)
 
 
 def in_order(pieces: list[Piece]) -> list[Piece]:
@@ -104,7 +130,9 @@ def excerpts(genre: str, pieces: list[Piece], program: int) -> Iterator[Excerpt]
 def scores_in(*patterns: str) -> list[str]:
     """Files of the corpus by pattern, relative to its folder, with forward slashes, sorted."""
     folder = corpus_folder()
-    return sorted(path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern))
+    return sorted(
+        path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)
+    )
 
 
 def chorales() -> list[Piece]:
@@ -114,7 +142,12 @@ def chorales() -> list[Piece]:
     titles = {str(number): entry["title"] for number, entry in ChoraleListRKBWV().byBWV.items()}
     found = {source: Path(source).stem.removeprefix("bwv") for source in scores_in("bach/bwv*.mxl")}
     return [
-        Piece(slug(titles[number]), f"{titles[number]} (BWV {number})", (source,), voices=4)
+        Piece(
+            SAME_PIECE.get(slug(titles[number]), slug(titles[number])),
+            f"{titles[number]} (BWV {number})",
+            (source,),
+            voices=4,
+        )
         for source, number in found.items()
         if number in titles
     ]
@@ -124,7 +157,10 @@ def madrigals() -> list[Piece]:
     """Monteverdi's madrigals, books 3, 4 and 5."""
     sources = [source for source in scores_in("monteverdi/*.mxl") if not source.endswith("_old.mxl")]
     books = [(source, Path(source).stem.removeprefix("madrigal.")) for source in sources]
-    return [Piece(f"monteverdi_{slug(number)}", f"Monteverdi, madrigal {number}", (source,)) for source, number in books]
+    return [
+        Piece(f"monteverdi_{slug(number)}", f"Monteverdi, madrigal {number}", (source,))
+        for source, number in books
+    ]
 
 
 def trecento() -> list[Piece]:
@@ -144,11 +180,18 @@ def quartets() -> list[Piece]:
     """String quartets of Haydn, Mozart and Beethoven; all movements of a quartet are one piece."""
     works: dict[str, list[str]] = {}
     for source in scores_in("haydn/**/*.mxl", "mozart/**/*.mxl", "beethoven/**/*.mxl"):
-        composer, work = Path(source).parts[:2]
-        works.setdefault(f"{composer} {work.removesuffix('.mxl')}", []).append(source)
+        works.setdefault("/".join(source.removesuffix(".mxl").split("/")[:2]), []).append(source)
+    del works["mozart/k545"]  # a piano sonata
     return [
-        Piece(slug(work), work.title(), tuple(sources), voices=4) for work, sources in works.items() if "k545" not in work
+        Piece(slug(work), quartet_title(work), tuple(sources), voices=4) for work, sources in works.items()
     ]
+
+
+def quartet_title(work: str) -> str:
+    """`beethoven/opus18no1` -> `Beethoven, string quartet op. 18 no. 1`."""
+    composer, number = work.split("/")
+    spelled = re.sub(r"\bopus", "op. ", re.sub(r"\bk(?=\d)", "K. ", number)).replace("no", " no. ")
+    return f"{composer.title()}, string quartet {spelled}"
 
 
 @lru_cache(maxsize=2)
@@ -161,7 +204,9 @@ def tunes_of(book: str) -> list[Piece]:
             # one tune a file in ryansMammoth, where every number is 1: there the file is the name
             name = f"{source}#{number}" if book == "ryansMammoth" else number
             if title:
-                tunes.setdefault(name, Piece(tune_group(title), title, (f"{source}#{number}",), tune))
+                tunes.setdefault(
+                    name, Piece(tune_group(title), tune_title(title), (f"{source}#{number}",), tune)
+                )
     return list(tunes.values())
 
 

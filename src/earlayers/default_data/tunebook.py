@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from earlayers.default_data.notes import Note, Score, Unusable
+from earlayers.default_data.notes import Note, Score, UnusablePieceError
 
 # bounds the time of one tune by its length in characters: the same choice on every machine
 LONGEST_TUNE_CHARACTERS = 3000
@@ -26,10 +26,10 @@ def read_tune(tune: str) -> Score:
     """Read a tune in ABC notation with music21, repeats played, chord symbols and grace notes left out.
 
     Raises:
-        Unusable: when it is too long, or music21 cannot read it.
+        UnusablePieceError: when it is too long, or music21 cannot read it.
     """
     if len(tune) > LONGEST_TUNE_CHARACTERS:
-        raise Unusable(f"has {len(tune)} characters, at most {LONGEST_TUNE_CHARACTERS} are read")
+        raise UnusablePieceError(f"has {len(tune)} characters, at most {LONGEST_TUNE_CHARACTERS} are read")
     from music21 import converter, harmony, stream
 
     try:
@@ -45,7 +45,7 @@ def read_tune(tune: str) -> Score:
         length = float(part.duration.quarterLength)
     # music21 raises whatever its parser meets (KeyError, AttributeError, its own): all mean "not readable"
     except Exception as error:
-        raise Unusable(f"cannot be read as ABC ({type(error).__name__}: {error})") from error
+        raise UnusablePieceError(f"cannot be read as ABC ({type(error).__name__}: {error})") from error
     return Score(notes=sorted(notes), bars=bars or [0.0], length_quarters=length, voices=1)
 
 
