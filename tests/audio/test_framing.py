@@ -76,7 +76,8 @@ def test_a_sine_peaks_in_its_own_bin(frequency_hz):
 
 
 @pytest.mark.parametrize(
-    ("samples", "frames"), [(0, 0), (1023, 0), (1024, 1), (1535, 1), (1536, 2), (30 * RATE, 1290), (661794, 1291)]
+    ("samples", "frames"),
+    [(0, 0), (1023, 0), (1024, 1), (1535, 1), (1536, 2), (30 * RATE, 1290), (661794, 1291)],
 )
 def test_frames_are_never_padded(samples, frames):
     assert spectrum()(noise(samples)).shape == (frames, 513)
@@ -177,10 +178,16 @@ def test_torchaudio_is_imported_without_the_extension_that_cannot_be_loaded(tmp_
 @pytest.mark.parametrize(
     ("files", "error"),
     [
-        ({"_extension/utils.py": "def _load_lib(lib):\n    raise RuntimeError('other')"}, "RuntimeError: other"),
+        (
+            {"_extension/utils.py": "def _load_lib(lib):\n    raise RuntimeError('other')"},
+            "RuntimeError: other",
+        ),
         ({"_extension/utils.py": "raise OSError('disk')"}, "OSError: disk"),
         (
-            {"_extension/utils.py": "def _load_lib(lib):\n    return True", "__init__.py": "raise OSError('x')"},
+            {
+                "_extension/utils.py": "def _load_lib(lib):\n    return True",
+                "__init__.py": "raise OSError('x')",
+            },
             "OSError: x",
         ),
     ],

@@ -252,7 +252,7 @@ def _rows(listing: Path, columns: tuple[str, ...] | None = None) -> list[dict[st
     for line, row in enumerate(rows, start=1):
         if row and len(row) < len(columns):
             raise UserError(
-                f"{listing}, line {line}: {len(columns)} columns {columns} are needed, found {row}"
+                f"{listing}, row {line}: {len(columns)} columns {columns} are needed, found {row}"
             )
     return [dict(zip(columns, row, strict=False)) for row in rows if row]
 
