@@ -1,0 +1,209 @@
+"""`fit`: from a fold's frames to its trained network, resumable, stopped early, with its best weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from pytorch_lightning import LightningDataModule, Trainer
+
+from earlayers.learning.batches import FoldData, StackedBatches, WholeTable
+from earlayers.learning.checkpoints import Checkpoints, only_trainer
+from earlayers.learning.methods import HessianFreeSettings, Method, Sgd
+from earlayers.learning.modules import FoldsModule, HessianFreeModule, StackedSgdModule
+from earlayers.learning.network import Network
+from earlayers.learning.recording import Line, Recorder, Row
+from earlayers.learning.runs import FoldRun
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained fold.
+
+    Attributes:
+        network: with the weights of the best epoch, in eval mode.
+        history: a row per epoch: epoch, seconds, training_seconds, train_loss, valid_loss, valid_accuracy
+            (percent), and for Hessian-free the numbers of its step.
+        best_epoch: counted from 1.
+        stopped: `patience`, `limit` or `diverged`.
+        seconds: wall time of everything; folds trained at once share it equally.
+    """
+
+    network: Network
+    history: list[Row]
+    best_epoch: int
+    stopped: str
+    seconds: float
+
+
+def fit(
+    data: FoldData,
+    method: Method,
+    *,
+    hidden_units: int,
+    hidden_layers: int,
+    seed: int,
+    checkpoint_folder: Path | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+    progress: bool = False,
+) -> Fit:
+    """Train one network (paper section 3.1).
+
+    Args:
+        data: frames of one fold.
+        method: how.
+        hidden_units: units in each hidden layer.
+        hidden_layers: how many of them.
+        seed: of the fold, see `fold_seed`.
+        checkpoint_folder: where to keep states, and to go on from one; None for neither.
+        on_epoch: gets each row of the history; what it raises ends the training.
+        progress: show a line with the last row.
+
+    Returns:
+        The network of the best epoch and its history.
+
+    Raises:
+        UserError: when another process trains with this folder, or the first epoch diverges.
+    """
+    found = fit_folds(
+        [data],
+        method,
+        hidden_units=hidden_units,
+        hidden_layers=hidden_layers,
+        seeds=[seed],
+        checkpoint_folders=[checkpoint_folder],
+        on_epoch=(lambda _, row: on_epoch(row)) if on_epoch else None,
+        progress=[("", 0)] if progress else None,
+    )
+    return found[0]
+
+
+def fit_folds(
+    data: Sequence[FoldData],
+    method: Method,
+    *,
+    hidden_units: int,
+    hidden_layers: int,
+    seeds: Sequence[int],
+    checkpoint_folders: Sequence[Path | None],
+    on_epoch: Callable[[int, Row], None] | None = None,
+    progress: Sequence[Line] | None = None,
+) -> list[Fit]:
+    """Train several folds in this process, by SGD at once; the same as `fit` one after the other.
+
+    Args:
+        data: a fold each, of one table.
+        method: see `fit`.
+        hidden_units: see `fit`.
+        hidden_layers: see `fit`.
+        seeds: one per fold.
+        checkpoint_folders: one per fold.
+        on_epoch: gets the fold's place in `data` and a row.
+        progress: a line per fold; None shows none.
+
+    Returns:
+        One for each fold.
+
+    Raises:
+        UserError: see `fit`.
+    """
+    runs = [
+        FoldRun(fold, seed, method.max_epochs, method.patience)
+        for fold, seed in zip(data, seeds, strict=True)
+    ]
+    networks = [
+        method.build(fold.frames.shape[1], len(fold.genres), hidden_units, hidden_layers, seed)
+        for fold, seed in zip(data, seeds, strict=True)
+    ]
+    with ExitStack() as locks:
+        for folder in checkpoint_folders:
+            locks.enter_context(only_trainer(folder))
+        states = [
+            Checkpoints(folder, _fingerprint(run, method, hidden_units, hidden_layers))
+            for folder, run in zip(checkpoint_folders, runs, strict=True)
+        ]
+        together = (
+            [list(range(len(runs)))] if isinstance(method.optimizer, Sgd) else [[n] for n in range(len(runs))]
+        )
+        for group in together:
+            recorder = Recorder(
+                [states[number] for number in group],
+                partial(_named, on_epoch, group) if on_epoch else None,
+                [progress[number] for number in group] if progress else None,
+            )
+            _train([runs[n] for n in group], [networks[n] for n in group], method, recorder)
+    return [_finished(run, network) for run, network in zip(runs, networks, strict=True)]
+
+
+def _train(runs: list[FoldRun], networks: list[Network], method: Method, recorder: Recorder) -> None:
+    """Train folds at once until all have stopped; their runs hold what came of it."""
+    module = _module(runs, networks, method)
+    recorder.restore(module)
+    left = [run.max_epochs - run.epoch for run in runs if run.stopped is None]
+    if not left:
+        return
+    if isinstance(method.optimizer, Sgd):
+        batches: LightningDataModule = StackedBatches(runs, method.optimizer.batch_frames)
+    else:
+        batches = WholeTable(runs[0].data)
+    with _quiet_lightning():
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=max(left),
+            callbacks=[recorder],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(module, datamodule=batches)
+
+
+def _named(on_epoch: Callable[[int, Row], None], group: list[int], place: int, row: Row) -> None:
+    on_epoch(group[place], row)
+
+
+def _module(runs: list[FoldRun], networks: list[Network], method: Method) -> FoldsModule:
+    if isinstance(method.optimizer, HessianFreeSettings):
+        return HessianFreeModule(runs[0], networks[0], method.output, method.optimizer)
+    return StackedSgdModule(runs, networks, method.output, method.optimizer)
+
+
+def _finished(run: FoldRun, network: Network) -> Fit:
+    network.load_state_dict(run.best_weights)
+    assert run.stopped is not None
+    return Fit(network.eval(), run.history, run.best_epoch, run.stopped, run.seconds)
+
+
+def _fingerprint(run: FoldRun, method: Method, hidden_units: int, hidden_layers: int) -> str:
+    """Of everything that the course of a training depends on."""
+    digest = hashlib.sha256()
+    settings = method.model_dump_json()
+    digest.update(f"{settings} {hidden_units} {hidden_layers} {run.seed} {torch.__version__}".encode())
+    # mean and std stand for the table of frames, whose bytes may be gigabytes
+    for tensor in (run.data.train_rows, run.data.valid_rows, run.data.targets, run.data.mean, run.data.std):
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice on loggers, workers and GPUs off the screen."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning.*")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,106 @@
+"""The course of one fold's training: rows of its learning curve, early stopping, the best weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from earlayers.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from earlayers.learning.batches import FoldData
+
+Weights = dict[str, "Tensor"]
+# what a checkpoint keeps of a run beside the weights
+KEPT = ("epoch", "seconds", "training_seconds", "history", "best_epoch", "best_weights", "stopped")
+
+
+@dataclass
+class FoldRun:
+    """Where one fold's training stands.
+
+    Attributes:
+        data: the fold.
+        seed: of the fold.
+        max_epochs: after which it stops.
+        patience: epochs without a better validation accuracy after which it stops (paper section 3.1).
+        epoch: epochs done.
+        seconds: wall time of all of it; folds trained at once share it equally.
+        training_seconds: likewise, without validation and checkpoints.
+        history: a row per epoch.
+        best_epoch: counted from 1; 0 before the first.
+        best_weights: of that epoch.
+        stopped: why it ended: `patience`, `limit`, `diverged`; None while it goes on.
+    """
+
+    data: FoldData
+    seed: int
+    max_epochs: int
+    patience: int
+    epoch: int = 0
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_weights: Weights = field(default_factory=dict)
+    stopped: str | None = None
+
+    def record(self, measures: dict[str, float], weights: Callable[[], Weights]) -> dict[str, float]:
+        """Add an epoch's row, keep its weights when they are the best so far, and decide whether to stop.
+
+        Args:
+            measures: train_loss, valid_loss, valid_accuracy in percent, and whatever the method adds.
+            weights: gives a copy of the weights.
+
+        Returns:
+            The row.
+
+        Raises:
+            UserError: when the loss is not finite before a single epoch was.
+        """
+        self.epoch += 1
+        row = {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "training_seconds": self.training_seconds,
+            **measures,
+        }
+        finite = all(math.isfinite(measures[name]) for name in ("train_loss", "valid_loss"))
+        if not finite and not self.best_epoch:
+            raise UserError(
+                f"the loss must stay finite, found {measures['train_loss']} in training and "
+                f"{measures['valid_loss']} in validation in epoch {self.epoch}: lower the learning rate"
+            )
+        if finite:
+            self.history.append(row)
+            if self._is_best(row):
+                self.best_epoch, self.best_weights = self.epoch, weights()
+        self.stopped = self._reason_to_stop(finite)
+        return row
+
+    def _is_best(self, row: dict[str, float]) -> bool:
+        if not self.best_epoch:
+            return True
+        # equal accuracies are common on few frames: the loss then tells which weights are better
+        best = self.history[self.best_epoch - 1]
+        return (row["valid_accuracy"], -row["valid_loss"]) > (best["valid_accuracy"], -best["valid_loss"])
+
+    def _reason_to_stop(self, finite: bool) -> str | None:
+        if not finite:
+            return "diverged"
+        if self.epoch - self.best_epoch >= self.patience:
+            return "patience"
+        return "limit" if self.epoch >= self.max_epochs else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {name: getattr(self, name) for name in KEPT}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for name in KEPT:
+            setattr(self, name, state[name])

@@ -1,0 +1,258 @@
+"""Several networks of one shape trained at once as batched matrix products, one per fold.
+
+A minibatch of 20 frames and 50 units is too small to keep a core busy: most of its time is the cost of
+calling torch. The stack makes one call for all folds, writes forward and backward by hand, and lets the
+optimiser add each layer's gradient to the weights without ever storing it. Every fold gets the numbers, bit
+for bit, that it would get alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from earlayers.learning.network import ACTIVATIONS, LINKS, Network
+
+aten = torch.ops.aten
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "sigmoid": torch.sigmoid_,
+    "tanh": torch.tanh_,
+}
+# each turns errors at a layer's outputs into errors at its inputs, in place
+DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda errors, outputs: aten.threshold_backward.grad_input(errors, outputs, 0, grad_input=errors),
+    "sigmoid": lambda errors, outputs: aten.sigmoid_backward.grad_input(errors, outputs, grad_input=errors),
+    "tanh": lambda errors, outputs: aten.tanh_backward.grad_input(errors, outputs, grad_input=errors),
+}
+# one layer's gradient as its two factors: number of the layer, inputs (folds, inputs + 1, frames) and errors
+# (folds, frames, outputs), both over the frames of a minibatch
+Factors = tuple[int, Tensor, Tensor]
+
+
+def losses(logits: Tensor, classes: Tensor, output: str) -> Tensor:
+    """The loss of every frame (paper section 3.1).
+
+    Args:
+        logits: shape (..., genres).
+        classes: numbers of the genres, shape (...).
+        output: `softmax`: cross-entropy; `sigmoid`: Bernoulli cross-entropy summed over the genres.
+
+    Returns:
+        Shape (...).
+    """
+    if output == "softmax":
+        return functional.cross_entropy(logits.movedim(-1, 1), classes, reduction="none")
+    codes = functional.one_hot(classes, logits.shape[-1]).to(logits.dtype)
+    return functional.binary_cross_entropy_with_logits(logits, codes, reduction="none").sum(-1)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Neighbouring minibatches of several folds, with their dropout drawn.
+
+    Attributes:
+        frames: standardised, and a last column of ones, shape (folds, frames, bins + 1).
+        classes: numbers of the genres, shape (folds, frames).
+        masks: for every hidden layer the factors of its units, or None, shape (folds, frames, units).
+        batch_frames: frames of a minibatch; the last may hold fewer.
+    """
+
+    frames: Tensor
+    classes: Tensor
+    masks: list[Tensor | None]
+    batch_frames: int
+
+
+class Stack(nn.Module):
+    """The weights of several networks of one shape.
+
+    Attributes:
+        weights: for every layer, shape (folds, inputs + 1, outputs); the last row is the bias.
+    """
+
+    def __init__(self, networks: Sequence[Network], output: str) -> None:
+        """Copy the weights of networks.
+
+        Args:
+            networks: of one shape, activation and dropout; one per fold.
+            output: `softmax` or `sigmoid`.
+        """
+        super().__init__()
+        first = networks[0]
+        self.activation, self.output = first.activation, output
+        self.dropout, self.input_dropout = first.dropout, first.input_dropout
+        states = [network.state_dict() for network in networks]
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.stack([_with_bias_row(state, layer) for state in states]))
+            for layer in range(len(first.layers))
+        )
+        self._hidden: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+
+    def network_state(self, fold: int) -> dict[str, Tensor]:
+        """Copies of one fold's weights, named as in `Network.state_dict`."""
+        state = {}
+        for layer, weights in enumerate(self.weights):
+            state[f"layers.{layer}.weight"] = (
+                weights[fold, :-1].detach().T.clone(memory_format=torch.contiguous_format)
+            )
+            state[f"layers.{layer}.bias"] = weights[fold, -1].detach().clone()
+        return state
+
+    @torch.no_grad()
+    def load_network_state(self, fold: int, state: dict[str, Tensor]) -> None:
+        """Take one fold's weights over from `Network.state_dict`."""
+        for layer, weights in enumerate(self.weights):
+            weights[fold] = _with_bias_row(state, layer)
+
+    def forward(self, fold: int, frames: Tensor) -> Tensor:
+        """Logits of one fold without dropout.
+
+        Args:
+            fold: number in the stack.
+            frames: standardised, without the column of ones, shape (frames, bins).
+
+        Returns:
+            Shape (frames, genres).
+        """
+        below = frames
+        for weights in self.weights[:-1]:
+            below = ACTIVATIONS[self.activation](torch.addmm(weights[fold, -1], below, weights[fold, :-1]))
+        return torch.addmm(self.weights[-1][fold, -1], below, self.weights[-1][fold, :-1])
+
+    def batches(
+        self, frames: Tensor, classes: Tensor, generators: Sequence[torch.Generator], batch_frames: int
+    ) -> Batches:
+        """Draw the dropout of some frames, and put that of the input into effect.
+
+        Args:
+            frames: see `Batches`; changed in place by input dropout.
+            classes: see `Batches`.
+            generators: one per fold.
+            batch_frames: see `Batches`.
+        """
+        units = [weights.shape[1] - 1 for weights in self.weights]
+        input_mask = _mask(self.input_dropout, frames.shape[1], units[0], generators)
+        if input_mask is not None:
+            frames[..., :-1].mul_(input_mask)
+        masks = [_mask(self.dropout, frames.shape[1], count, generators) for count in units[1:]]
+        return Batches(frames, classes, masks, batch_frames)
+
+    def descend(self, folds: slice, batches: Batches, logits: Tensor) -> Iterator[Factors]:
+        """Run forward and backward over minibatches; who iterates must update each layer before going on.
+
+        Args:
+            folds: which of the stack.
+            batches: their frames.
+            logits: receives the logits of all frames, each from before its minibatch's update,
+                shape (folds, frames, genres).
+
+        Yields:
+            The factors of each layer's summed gradient, the last layer first, minibatch after minibatch.
+        """
+        weights = [layer.data[folds] for layer in self.weights]
+        backward = [layer[:, :-1].transpose(1, 2) for layer in weights]
+        codes = torch.eye(logits.shape[-1], device=logits.device)[batches.classes]
+        for start in range(0, batches.frames.shape[1], batches.batch_frames):
+            window = slice(start, start + batches.batch_frames)
+            masks = [None if mask is None else mask[:, window] for mask in batches.masks]
+            outputs = logits[:, window]
+            inputs, hidden = self._forward(weights, batches.frames[:, window], masks, outputs)
+            errors = LINKS[self.output](outputs).sub_(codes[:, window])
+            for layer in reversed(range(1, len(weights))):
+                # the errors below need this layer's weights from before the update
+                below = torch.bmm(errors, backward[layer])
+                yield layer, inputs[layer], errors
+                mask = masks[layer - 1]
+                errors = below if mask is None else below.mul_(mask)
+                DERIVATIVES[self.activation](errors, hidden[layer - 1])
+            yield 0, inputs[0], errors
+
+    def _forward(
+        self, weights: list[Tensor], frames: Tensor, masks: list[Tensor | None], logits: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Write the logits; return every layer's inputs, transposed, and the hidden activations undropped."""
+        inputs, hidden = [frames], []
+        function = IN_PLACE[self.activation]
+        for layer, mask, (padded, units) in zip(weights, masks, self._hidden_of(frames), strict=False):
+            if mask is None:
+                hidden.append(function(torch.bmm(inputs[-1], layer, out=units)))
+            else:
+                hidden.append(function(torch.bmm(inputs[-1], layer)))
+                torch.mul(hidden[-1], mask, out=units)
+            inputs.append(padded)
+        torch.bmm(inputs[-1], weights[-1], out=logits)
+        return [below.transpose(1, 2) for below in inputs], hidden
+
+    def _hidden_of(self, frames: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """For every hidden layer a tensor (folds, frames, units + 1), its last column one, and its units."""
+        size = frames.shape[:2]
+        if size not in self._hidden:
+            padded = [frames.new_ones(*size, weights.shape[1]) for weights in self.weights[1:]]
+            self._hidden[size] = [(found, found[..., :-1]) for found in padded]
+        return self._hidden[size]
+
+
+class StackedSgd(Optimizer):
+    """SGD that adds each layer's gradient to the weights by one product, without storing it.
+
+    Attributes:
+        state: per layer `velocity`, of the shape of its weights, where momentum is above zero.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], *, learning_rate: float, momentum: float, weight_decay: float
+    ) -> None:
+        """Set the method up; the rule is that of `torch.optim.SGD` without dampening and Nesterov.
+
+        Args:
+            params: the layers of a stack.
+            learning_rate: step on the mean gradient of a minibatch.
+            momentum: share of the last step that is kept.
+            weight_decay: w of the penalty w/2 |theta|^2, biases included.
+        """
+        super().__init__(params, {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay})
+        if momentum:
+            for weights in self.param_groups[0]["params"]:
+                self.state[weights]["velocity"] = torch.zeros_like(weights)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Iterable[Factors]], *, folds: slice = slice(None)) -> None:  # type: ignore[override]
+        """Take a step of every minibatch that the closure goes through.
+
+        Args:
+            closure: yields layers and the factors of their gradients, see `Stack.descend`.
+            folds: which of the stack.
+        """
+        group = self.param_groups[0]
+        rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+        weights = [layer.data[folds] for layer in group["params"]]
+        if not momentum:
+            for layer, inputs, errors in closure():
+                scale = -rate / errors.shape[1]
+                weights[layer].baddbmm_(inputs, errors, beta=1 - rate * decay, alpha=scale)
+            return
+        velocities = [self.state[layer]["velocity"][folds] for layer in group["params"]]
+        for layer, inputs, errors in closure():
+            velocity = velocities[layer]
+            velocity.baddbmm_(inputs, errors, beta=momentum, alpha=1 / errors.shape[1])
+            weights[layer].add_(velocity.add_(weights[layer], alpha=decay), alpha=-rate)
+
+
+def _with_bias_row(state: dict[str, Tensor], layer: int) -> Tensor:
+    """One layer of `Network.state_dict` as (inputs + 1, outputs)."""
+    return torch.cat([state[f"layers.{layer}.weight"].T, state[f"layers.{layer}.bias"][None]])
+
+
+def _mask(rate: float, frames: int, units: int, generators: Sequence[torch.Generator]) -> Tensor | None:
+    """0 for what is left out, 1 / (1 - rate) for what is kept, shape (folds, frames, units)."""
+    if not rate:
+        return None
+    # a draw per fold from its own generator: a fold's dropout does not depend on its neighbours
+    draws = torch.stack([torch.rand(frames, units, generator=generator) for generator in generators])
+    return draws.ge_(rate).div_(1 - rate)

@@ -1,0 +1,247 @@
+"""Train a network for every fold by one method (paper section 3.1)."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from earlayers import parallel, params, paths
+from earlayers.audio.scaling import Scaler
+from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.errors import UserError
+from earlayers.files import write_json, write_text
+from earlayers.learning.checkpoints import only_trainer
+from earlayers.learning.seeds import fold_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earlayers.learning.batches import FoldData
+
+logger = logging.getLogger(__name__)
+CURVE_COLUMNS = ("fold", "epoch", "seconds", "training_seconds", "train_loss", "valid_loss", "valid_accuracy")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Folds that one process trains, by SGD all at once."""
+
+    settings: params.Params
+    dataset: str
+    method: str
+    hidden_units: int
+    folds: tuple[int, ...]
+
+    @property
+    def cell(self) -> str:
+        """The matrix cell."""
+        return paths.key(self.dataset, self.method, self.hidden_units)
+
+    def __str__(self) -> str:
+        """For progress and errors."""
+        return f"{self.cell} fold {', '.join(map(str, self.folds))}"
+
+
+def run(dataset: str, method: str, hidden_units: int) -> None:
+    """Write models/<cell>/, results/train/<cell>.json and results/curves/<cell>.csv.
+
+    Args:
+        dataset: a key of `datasets`.
+        method: a key of `methods`.
+        hidden_units: units in each hidden layer.
+
+    Raises:
+        UserError: for an unknown key, a missing input, another trainer at work, or a worker that died.
+    """
+    settings = params.load()
+    if method not in settings.methods:
+        raise UserError(f"methods in params.yaml must hold {method!r}, found {', '.join(settings.methods)}")
+    cell = paths.key(dataset, method, hidden_units)
+    folds = [name for name in load_split(paths.split(dataset)).columns if name.startswith("fold_")]
+    states = paths.checkpoints(cell, 0).parent
+    with only_trainer(states):
+        tasks = [
+            Task(settings, dataset, method, hidden_units, group)
+            for group in _groups(len(folds), stacked=settings.methods[method].optimizer.name == "sgd")
+        ]
+        done = parallel.parallel_map(train_folds, tasks, description=f"train {cell}")
+        _write_results(dataset, method, hidden_units, [fold for group in done for fold in group])
+        # only now: until everything is on disk, a rerun takes the folds that are done from here
+        shutil.rmtree(states)
+    from earlayers import tracking
+
+    tracking.log_cell("train", cell)
+
+
+def _groups(folds: int, *, stacked: bool) -> list[tuple[int, ...]]:
+    """Which folds are trained together: as many groups as processes, or every fold alone."""
+    groups = min(parallel.jobs(), folds) if stacked else folds
+    return [tuple(map(int, group)) for group in np.array_split(np.arange(folds), groups)]
+
+
+def train_folds(task: Task) -> list[dict[str, Any]]:
+    """Train some folds and write their networks; runs in a worker.
+
+    Args:
+        task: which.
+
+    Returns:
+        For each fold: fold, history, best_epoch, stopped, seconds.
+    """
+    from earlayers.learning.fitting import fit_folds
+    from earlayers.learning.network import save_network
+
+    settings = task.settings
+    table, split = load_table(paths.frames(task.dataset)), load_split(paths.split(task.dataset))
+    data = [fold_data(table, split, f"fold_{fold}") for fold in task.folds]
+    fits = fit_folds(
+        data,
+        settings.methods[task.method],
+        hidden_units=task.hidden_units,
+        hidden_layers=settings.training.hidden_layers,
+        seeds=[fold_seed(settings.training.seed, fold) for fold in task.folds],
+        checkpoint_folders=[paths.checkpoints(task.cell, fold) for fold in task.folds],
+        # the first line belongs to the bar over all folds
+        progress=[(f"fold {fold}", fold + 1) for fold in task.folds],
+    )
+    done = []
+    for fold, fold_frames, fit in zip(task.folds, data, fits, strict=True):
+        facts = {
+            "dataset": task.dataset,
+            "method": task.method,
+            "fold": fold,
+            "output": settings.methods[task.method].output,
+            "genres": list(fold_frames.genres),
+            "audio": settings.audio.model_dump(),
+            "frames": settings.frames.model_dump(),
+        }
+        scaler = Scaler(fold_frames.mean.numpy(), fold_frames.std.numpy())
+        save_network(paths.network(task.cell, fold), fit.network, scaler, facts)
+        best = fit.history[fit.best_epoch - 1]
+        logger.info(
+            "fold %d: best of %d epochs is %d, %.2f %% of validation frames, %.1f s",
+            *(fold, len(fit.history), fit.best_epoch, best["valid_accuracy"], fit.seconds),
+        )
+        done.append(
+            {
+                "fold": fold,
+                "history": fit.history,
+                "best_epoch": fit.best_epoch,
+                "stopped": fit.stopped,
+                "seconds": fit.seconds,
+            }
+        )
+    return done
+
+
+def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
+    """One fold's frames, standardised by its training tracks alone.
+
+    Args:
+        table: of the dataset; its frames are not copied.
+        split: a row per usable track in the table's order.
+        column: of the split, `fold_0`, ...
+
+    Returns:
+        What `fit` takes.
+
+    Raises:
+        UserError: when table and split disagree, or a part is empty.
+    """
+    import torch
+
+    from earlayers.learning.batches import FoldData
+
+    tracks = table.tracks
+    if list(tracks["path"]) != list(split["path"]):
+        raise UserError(
+            f"the split must list the {len(tracks)} usable tracks in their order, found {len(split)} rows "
+            "that differ: run the split stage again"
+        )
+    parts = {part: np.flatnonzero(split[column] == part) for part in ("train", "valid")}
+    for part, members in parts.items():
+        if not len(members):
+            raise UserError(
+                f"{column} must have tracks to {part} on, found none: see the split in params.yaml"
+            )
+    numbers = {genre: number for number, genre in enumerate(table.genres)}
+    targets = np.repeat([numbers[genre] for genre in tracks["genre"]], tracks["frames"])
+    training = tracks.iloc[parts["train"]]
+    scaler = Scaler.from_sums(table.sums[training["row"]], training["frames"].to_numpy())
+    rows = {
+        part: np.concatenate([_rows(table, track) for track in members.tolist()])
+        for part, members in parts.items()
+    }
+    return FoldData(
+        frames=_shared(table.frames),
+        targets=torch.from_numpy(targets),
+        train_rows=torch.from_numpy(rows["train"]),
+        valid_rows=torch.from_numpy(rows["valid"]),
+        mean=torch.from_numpy(scaler.mean),
+        std=torch.from_numpy(scaler.std),
+        genres=tuple(table.genres),
+    )
+
+
+def _rows(table: FrameTable, track: int) -> np.ndarray:
+    rows = table.rows(track)
+    return np.arange(rows.start, rows.stop)
+
+
+def _shared(frames: np.ndarray) -> Any:
+    """The memory-mapped table as a tensor, without a copy: all processes share its pages."""
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        # the map is read-only and so are we
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(frames)
+
+
+def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict[str, Any]]) -> None:
+    cell = paths.key(dataset, method, hidden_units)
+    best = {fold["fold"]: fold["history"][fold["best_epoch"] - 1] for fold in done}
+    accuracies = [row["valid_accuracy"] for row in best.values()]
+    seconds = [fold["seconds"] for fold in done]
+    folds = {
+        str(fold["fold"]): {
+            "seconds": fold["seconds"],
+            "training_seconds": fold["history"][-1]["training_seconds"],
+            "epochs": len(fold["history"]),
+            "best_epoch": fold["best_epoch"],
+            "stopped": fold["stopped"],
+            **{name: best[fold["fold"]][name] for name in ("train_loss", "valid_loss", "valid_accuracy")},
+        }
+        for fold in done
+    }
+    write_text(paths.curves(cell), _curves(done))
+    write_json(
+        paths.result("train", cell),
+        {
+            "dataset": dataset,
+            "method": method,
+            "hidden_units": hidden_units,
+            "valid_accuracy": {"mean": statistics.mean(accuracies), "std": _spread(accuracies)},
+            "seconds": {"mean": statistics.mean(seconds), "total": sum(seconds)},
+            "folds": folds,
+        },
+    )
+
+
+def _spread(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _curves(done: list[dict[str, Any]]) -> str:
+    """A row per fold and epoch as CSV; what a method does not measure stays empty."""
+    rows = [{"fold": fold["fold"], **row} for fold in done for row in fold["history"]]
+    columns = dict.fromkeys(CURVE_COLUMNS) | dict.fromkeys(name for row in rows for name in row)
+    lines = [",".join(columns)] + [",".join(str(row.get(name, "")) for name in columns) for row in rows]
+    return "\n".join(lines) + "\n"
