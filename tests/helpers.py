@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+import yaml
+
+ROOT = Path(__file__).parent.parent
 
 
 def tone(
@@ -63,3 +67,19 @@ def make_corpus(
             writer.writeheader()
             writer.writerows(rows)
     return sorted(row["path"] for row in rows)
+
+
+def write_params(folder: Path, **changes: Any) -> None:
+    """Write the repository's params.yaml for two small datasets of the user's own.
+
+    Args:
+        folder: where params.yaml goes.
+        changes: entries of the dataset `mine`: layout, split, max_bad_fraction.
+    """
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    split = {"name": "stratified", "folds": 4, "seed": 0}
+    plain = {"layout": "folders", "split": split, "max_bad_fraction": 0.05}
+    content["datasets"] = {"mine": plain | changes, "target": plain}
+    content |= {"learn_on": ["mine"], "transfer_to": ["target"]}
+    content["audio"] |= {"clip_seconds": 6.0, "min_seconds": 5.5}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -119,7 +119,7 @@ class TestLinks:
         assert find_sound(tmp_path / "data") == ["jazz/a.wav"]
 
 
-GTZAN_GENRES = "blues classical country disco hiphop jazz metal pop reggae rock".split()
+GTZAN_GENRES = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]
 
 
 class TestGtzan:

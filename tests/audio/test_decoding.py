@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.helpers import tone
 
 from earlayers.audio import framing
 from earlayers.audio.decoding import Unreadable, decode, in_order
+from tests.helpers import tone
 
 RATE = 22050
 FORMATS = ("wav", "au", "aiff", "flac", "ogg", "mp3", "opus")

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import scipy.fft
-from tests.helpers import tone
 
 from earlayers.audio import framing
+from tests.helpers import tone
 
 RATE = 22050
 

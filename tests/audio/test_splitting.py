@@ -14,7 +14,7 @@ from earlayers.errors import UserError
 
 
 def tracks(*entries: tuple[str, ...]) -> pd.DataFrame:
-    """Entries are (genre, group, content, part), cut short at will; every content differs where none is given."""
+    """Entries are (genre, group, content, part), cut short at will; contents differ where none is given."""
     rows = []
     for number, entry in enumerate(entries):
         genre, group, content, part = (*entry, *("", "", "", "")[len(entry) :])
@@ -155,7 +155,7 @@ class TestWhatCannotBeSplit:
 
 
 def gtzan(leave_out: tuple[str, ...] = ()) -> pd.DataFrame:
-    genres = "blues classical country disco hiphop jazz metal pop reggae rock".split()
+    genres = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]
     names = [f"{genre}.{number:05d}" for genre in genres for number in range(100)]
     table = tracks(*((name.split(".")[0],) for name in names if name not in leave_out))
     return table.assign(path=[f"genres/{n.split('.')[0]}/{n}.au" for n in names if n not in leave_out])
@@ -185,7 +185,7 @@ class TestFaultFiltered:
         assert "1 listed clips are not usable: jazz.00054" in caplog.text
 
     def test_another_dataset_is_refused(self):
-        with pytest.raises(UserError, match="fault_filtered needs GTZAN's clips.*data/x holds '000'"):
+        with pytest.raises(UserError, match=r"fault_filtered needs GTZAN's clips.*data/x holds '000'"):
             FaultFiltered(name="fault_filtered", folds=4).build(even(), "data/x")
 
 
@@ -261,7 +261,7 @@ class TestListedFolds:
         assert "folds.csv" in str(found.value)
 
     def test_a_missing_list_is_named(self, tmp_path):
-        with pytest.raises(UserError, match="nowhere.csv is missing: split.file must name a csv"):
+        with pytest.raises(UserError, match=r"nowhere\.csv is missing: split.file must name a csv"):
             Listed(name="listed", file=str(tmp_path / "nowhere.csv")).build(self.table(), "data/x")
 
 
@@ -292,5 +292,8 @@ def test_no_library_is_loaded_to_read_the_settings():
     import subprocess
     import sys
 
-    code = "import sys, earlayers.audio.splitting; sys.exit(bool({'torch', 'pandas', 'sklearn'} & set(sys.modules)))"
+    code = (
+        "import sys, earlayers.audio.splitting; "
+        "sys.exit(bool({'torch', 'pandas', 'sklearn'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

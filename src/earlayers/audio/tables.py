@@ -7,6 +7,7 @@ A folder holds `frames.npy` (float32, (frames, bins), the rows of a track contig
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -139,7 +140,10 @@ class FrameWriter:
         self._file.seek(0)
         self._write_header()
         sums = np.stack(self._sums) if self._sums else np.empty((0, 2, self._bins))
-        np.save(self._folder / "sums.npy", sums)
+        # numpy would tell of a full disk without saying so
+        buffer = io.BytesIO()
+        np.save(buffer, sums)
+        (self._folder / "sums.npy").write_bytes(buffer.getbuffer())
         tracks.to_parquet(self._folder / "tracks.parquet", index=False)
 
     def _write_header(self) -> None:

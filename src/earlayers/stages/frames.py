@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from earlayers import files, params, paths
+from earlayers import files, parallel, params, paths
 from earlayers.audio.datasets import Track
 from earlayers.audio.decoding import Decoded, Unreadable, decode, in_order
 from earlayers.audio.framing import FrontEndFunction
@@ -50,7 +51,8 @@ def run(dataset: str) -> None:
     def read(track: Track) -> Decoded:
         return decode(folder / track.path, audio.sample_rate_hz, audio.clip_seconds, audio.min_seconds)
 
-    with files.replacing_folder(paths.frames(dataset)) as temporary:
+    target = paths.frames(dataset)
+    with _naming_a_full_disk(target), files.replacing_folder(target) as temporary:
         with FrameWriter(temporary, front_end.dimensions) as writer:
             rows = list(_write(writer, tracks, read, front_end))
             writer.finish(pd.DataFrame(rows))
@@ -75,7 +77,7 @@ def _write(
     import torch
 
     torch.set_num_threads(1)  # threads work on clips of their own: more inside a clip only wait
-    results = in_order(work, tracks, threads=_threads())
+    results = in_order(work, tracks, threads=parallel.jobs())
     with logging_redirect_tqdm():
         bar = tqdm(results, total=len(tracks), desc="frames", unit="clip", disable=None)
         for track, (facts, frames) in zip(tracks, bar, strict=True):
@@ -113,5 +115,14 @@ def _refuse_too_many_bad(folder: Path, rows: Sequence[dict[str, object]], allowe
     )
 
 
-def _threads() -> int:
-    return int(os.environ.get("EARLAYERS_JOBS", 0)) or os.cpu_count() or 1
+@contextmanager
+def _naming_a_full_disk(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no space left on the disk of {target}: make room (a minute of sound takes about 5.3 MB as "
+            "spectra) and run again; what was there before is intact"
+        ) from None

@@ -1,0 +1,96 @@
+"""The split stage, on lists of tracks that no sound stands behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from earlayers import cli
+from earlayers.audio.tables import load_split
+from earlayers.errors import UserError
+from earlayers.stages import split
+from tests.helpers import write_params
+
+GROUPED = {"name": "grouped", "folds": 4, "seed": 0}
+
+
+def listing(folder: Path, rows: list[tuple[str, str, str, str]], part: str = "") -> None:
+    """A tracks.parquet of (path, group, content, status)."""
+    table = pd.DataFrame(rows, columns=["path", "group", "content_md5", "status"])
+    table["genre"] = [path.split("/")[0] for path in table["path"]]
+    table["part"] = part
+    (folder / "build/frames/mine").mkdir(parents=True)
+    table.to_parquet(folder / "build/frames/mine/tracks.parquet")
+
+
+def twelve(genre: str) -> list[tuple[str, str, str, str]]:
+    return [(f"{genre}/{n:02d}.wav", f"{genre}{n // 2}", f"{genre} {n}", "ok") for n in range(12)]
+
+
+def test_a_row_per_usable_track_in_order_and_a_column_per_fold_and_transfer(workplace):
+    write_params(workplace, split=GROUPED)
+    rows = [*twelve("NA"), ("NA/bad.wav", "", "", "bad"), *twelve('rock\n, "x"')]
+    listing(workplace, rows)
+    split.run("mine")
+    table = load_split(Path("build/splits/mine.csv"))
+    assert list(table.columns) == [
+        "path",
+        "genre",
+        "group",
+        "fold_0",
+        "fold_1",
+        "fold_2",
+        "fold_3",
+        "transfer",
+    ]
+    assert list(table["path"]) == [path for path, *_, status in rows if status == "ok"]
+    assert set(table["genre"]) == {"NA", 'rock\n, "x"'}
+    assert set(table["transfer"]) == {"train", "test"}
+    for column in table.columns[3:]:
+        assert (table.groupby("group")[column].nunique() == 1).all()
+
+
+def test_a_planted_copy_is_in_the_part_of_its_original_in_every_column(workplace):
+    rows = twelve("jazz") + twelve("rock")
+    rows[3] = (*rows[3][:2], "same", "ok")
+    rows[20] = (*rows[20][:2], "same", "ok")
+    listing(workplace, rows)
+    split.run("mine")
+    table = load_split(Path("build/splits/mine.csv"))
+    assert (table.iloc[3, 3:] == table.iloc[20, 3:]).all()
+
+
+def test_the_same_list_gives_the_same_bytes(workplace):
+    listing(workplace, twelve("jazz") + twelve("rock"))
+    split.run("mine")
+    first = Path("build/splits/mine.csv").read_bytes()
+    split.run("mine")
+    assert Path("build/splits/mine.csv").read_bytes() == first
+
+
+def test_a_genre_whose_clips_turned_out_unusable_is_named(workplace, capsys):
+    jazz = [
+        (path, group, content, "bad" if path > "jazz/02" else "ok")
+        for path, group, content, _ in twelve("jazz")
+    ]
+    listing(workplace, jazz + twelve("rock"))
+    assert cli.main(["split", "mine"]) == 2
+    assert "data/mine/jazz holds 2 tracks, 4 parts need at least 4" in capsys.readouterr().err
+    assert not Path("build/splits/mine.csv").exists()
+
+
+def test_frames_must_come_first(workplace):
+    with pytest.raises(UserError, match=r"tracks.parquet is missing: run `earlayers frames mine` first"):
+        split.run("mine")
+    with pytest.raises(UserError, match="no dataset 'yours'; datasets has mine, target"):
+        split.run("yours")
+
+
+def test_the_stage_starts_without_torch():
+    heavy = "{'torch', 'sklearn', 'mlflow'}"
+    code = f"import sys, earlayers.stages.split; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
