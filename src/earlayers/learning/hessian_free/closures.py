@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from .curvature import Chunk
 from .losses import CanonicalLoss
 from .preconditioner import Squares
+from .stacks import ROWS_IN_CACHE, Stack, StackChunk, activations, find_stack
+
+# enough to see how the model computes
+ROWS_TO_LOOK_AT = 16
 
 LossClass = Callable[[Tensor], CanonicalLoss]
 
@@ -67,16 +71,25 @@ class Table:
         """Number of examples."""
         return len(self.inputs)
 
-    def pieces(self, rows: Tensor | None = None) -> Iterator[tuple[Tensor, CanonicalLoss]]:
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def pieces(
+        self, rows: Tensor | None = None, most_rows: int | None = None
+    ) -> Iterator[tuple[Tensor, CanonicalLoss]]:
         """Inputs and loss of one chunk after the other, on the model's device.
 
         Args:
             rows: numbers of the examples, on the CPU; None: all of them.
+            most_rows: a bound on the chunk size.
         """
-        device = next(self.model.parameters()).device
+        device = self.device
         count = len(self) if rows is None else len(rows)
-        for first in range(0, count, self.chunk_size):
-            window = slice(first, first + self.chunk_size)
+        size = min(self.chunk_size, most_rows or self.chunk_size)
+        for first in range(0, count, size):
+            window = slice(first, first + size)
             part = window if rows is None else rows[window]
             yield self.inputs[part].to(device), self.loss_class(self.targets[part].to(device))
 
@@ -100,6 +113,7 @@ class CurvatureSample:
         self.fraction = fraction
         self.seed = seed
         self.rows: Tensor | None = None
+        self.stack: Stack | None = None
         self.begin_step(0)
 
     def begin_step(self, number: int) -> None:
@@ -108,6 +122,8 @@ class CurvatureSample:
         Args:
             number: of steps taken before.
         """
+        # seen afresh in each step: a model may be changed, frozen or put into training mode between steps
+        self.stack = find_stack(self.table.model, self.table.inputs[:ROWS_TO_LOOK_AT].to(self.table.device))
         if self.fraction >= 1:
             return
         generator = torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFFFFFFFFFF)
@@ -117,8 +133,19 @@ class CurvatureSample:
 
     def __call__(self) -> Iterator[Chunk]:
         """Yield the chunks, with graphs where gradients are enabled."""
+        if self.stack is not None:
+            yield from self._stack_chunks(self.stack)
+            return
         for inputs, loss in self.table.pieces(self.rows):
             yield Chunk(self.table.model(inputs), loss, len(inputs))
+
+    def _stack_chunks(self, stack: Stack) -> Iterator[Chunk]:
+        """Chunks of a plain stack, cut to the cache on a CPU."""
+        most_rows = ROWS_IN_CACHE if self.table.device.type == "cpu" else None
+        for inputs, loss in self.table.pieces(self.rows, most_rows):
+            with torch.no_grad():
+                *values, outputs = activations(stack, inputs)
+            yield StackChunk(outputs, loss, len(inputs), stack, values)
 
 
 def closures(

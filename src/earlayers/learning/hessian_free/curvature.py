@@ -172,6 +172,11 @@ class GaussNewton:
         self.kept: list[tuple[Chunk, Linearised, Callable[[Tensor], Tensor]]] = []
         self.weight = 0.0
         self.cached = True
+        # cut once: cutting a vector into parameters costs as much as a small layer's product
+        self._vector = layout.zeros()
+        self._total = layout.zeros()
+        self._vectors = layout.views(self._vector)
+        self._totals = layout.views(self._total)
         self._fill(cache_bytes)
 
     def _fill(self, cache_bytes: int | None) -> None:
@@ -202,13 +207,12 @@ class GaussNewton:
     def product(self, vector: Tensor) -> Tensor:
         """G v, without damping and weight decay; `vector` and the result are float64, shape (size,)."""
         self.products += 1
-        vectors = self.layout.views(vector.to(self.layout.dtype))
-        vectors = [view.to(p.dtype) for view, p in zip(vectors, self.layout.parameters, strict=True)]
-        total = torch.zeros(self.layout.size, dtype=self.layout.dtype, device=self.layout.device)
-        views = self.layout.views(total)
+        self._vector.copy_(vector)
+        vectors = self.layout.in_own_dtypes(self._vectors)
+        self._total.zero_()
         for _, linearised, loss_curvature in self._pieces():
-            add_(views, linearised.backward(loss_curvature(linearised.forward(vectors))))
-        return self.ranks.mean(total.double(), self.weight)
+            add_(self._totals, linearised.backward(loss_curvature(linearised.forward(vectors))))
+        return self.ranks.mean(self._total.double(), self.weight)
 
     def signed_diagonal(self, seed: int) -> Tensor:
         """Estimate the diagonal of G with random signs, one backward pass (Chapelle & Erhan 2011).
@@ -219,15 +223,14 @@ class GaussNewton:
         Returns:
             Squares whose expectation is the diagonal, float64, shape (size,).
         """
-        total = torch.zeros(self.layout.size, dtype=self.layout.dtype, device=self.layout.device)
-        views = self.layout.views(total)
+        self._total.zero_()
         position = self._first_position()
         for chunk, linearised, _ in self._pieces():
             signs = random_signs(chunk.outputs, seed, position)
             position += chunk.outputs.numel()
-            add_(views, linearised.backward(chunk.loss.root(chunk.outputs, signs)))
+            add_(self._totals, linearised.backward(chunk.loss.root(chunk.outputs, signs)))
         # the sum's square, over examples: cross terms vanish in expectation because the signs are independent
-        summed = self.ranks.mean(total.double(), self.weight)
+        summed = self.ranks.mean(self._total.double(), self.weight)
         return summed.square() * self.ranks.total_weight(self.weight)
 
     def _first_position(self) -> int:

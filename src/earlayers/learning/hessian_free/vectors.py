@@ -40,6 +40,7 @@ class ParameterVector:
             raise ValueError(f"HessianFree needs float32 or float64 parameters, found {found}")
         self.device = devices.pop()
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        self.mixed = len(dtypes) > 1
         self._sizes = [parameter.numel() for parameter in self.parameters]
         self.size = sum(self._sizes)
 
@@ -48,9 +49,21 @@ class ParameterVector:
         pieces = flat.split(self._sizes)
         return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
 
+    def zeros(self) -> Tensor:
+        """Zeros of shape (size,)."""
+        return torch.zeros(self.size, dtype=self.dtype, device=self.device)
+
+    def in_own_dtypes(self, views: Sequence[Tensor]) -> list[Tensor]:
+        """The views, each in the dtype of its parameter; copies only where float32 and float64 are mixed."""
+        return (
+            [view.to(p.dtype) for view, p in zip(views, self.parameters, strict=True)]
+            if self.mixed
+            else list(views)
+        )
+
     def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
         """Copy one tensor per parameter (None stands for zeros) into a vector of shape (size,)."""
-        flat = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        flat = self.zeros()
         for view, tensor in zip(self.views(flat), tensors, strict=True):
             if tensor is not None:
                 view.copy_(tensor)
