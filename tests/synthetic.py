@@ -1,4 +1,4 @@
-"""A project whose stages seem to have run: tiny results, networks and forests in the pipeline's own formats."""
+"""A project whose stages seem to have run: tiny results, networks and forests, in the right formats."""
 
 from __future__ import annotations
 
@@ -91,12 +91,13 @@ def write_transferred(cell: str = TRANSFERRED) -> None:
 
 def write_predictions(stage: str, cell: str, layers: list[str]) -> None:
     """Four clips: one of them, truly low, is called middle."""
+    clips = [("low", "low"), ("low", "middle"), ("high", "high"), ("middle", "middle")]
+    facts = {"group": "", "fold": 0, "aggregation": "window", "classifier": FOREST, "vote_share": 1.0}
     rows = [
-        {"path": f"{genre}/{n}.wav", "genre": genre, "group": "", "fold": 0, "layer": layer, "aggregation": "window",
-         "classifier": FOREST, "predicted": predicted, "vote_share": 1.0}
+        {"path": f"{genre}/{n}.wav", "genre": genre, "predicted": predicted, "layer": layer, **facts}
         for layer in layers
-        for n, (genre, predicted) in enumerate([("low", "low"), ("low", "middle"), ("high", "high"), ("middle",) * 2])
-    ]  # fmt: skip
+        for n, (genre, predicted) in enumerate(clips)
+    ]
     path = paths.predictions(stage, cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_parquet(path, index=False)
@@ -131,14 +132,14 @@ class _Scaler:
     std = np.ones(513, np.float32)
 
 
-def write_project(folder: Path) -> None:
+def write_project(folder: Path, *, models: bool) -> None:
     """Everything that two learned cells and a baseline leave; call it inside `folder`."""
     write_params(folder)
-    other = paths.key("scores", "sigmoid_hf", UNITS)
-    for cell, valid, validation in ((CELL, (61.0, 64.0), 66.0), (other, (50.0, 49.0), 60.0)):
+    for method, valid, validation in ((METHOD, (61.0, 64.0), 66.0), ("sigmoid_hf", (50.0, 49.0), 60.0)):
+        cell = paths.key("scores", method, UNITS)
         write_training(cell, valid)
         write_classified(paths.key(cell, FOREST), 70.0, validation)
-        write_models(paths.key(cell, FOREST))
+        write_transferred(paths.key("scores", "tunes", method, UNITS, FOREST))
+        if models:
+            write_models(paths.key(cell, FOREST))
     write_classified(HANDMADE)
-    write_transferred()
-    write_transferred(paths.key("scores", "tunes", "sigmoid_hf", UNITS, FOREST))

@@ -1,9 +1,11 @@
-"""Genres and features of any audio files, in three lines:
+"""Genres and features of any audio files, by a trained network and forest.
 
-    import earlayers
-    table = earlayers.predict(["song.mp3"])
-    print(table[["file", "genre", "vote_share"]])
-"""  # noqa: D205, D415 - the lines are the message
+Three lines:
+
+>>> import earlayers
+>>> table = earlayers.predict(["song.mp3"])
+>>> print(table[["file", "genre", "vote_share"]])
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,8 @@ def embed(
         progress: whether to draw a bar.
 
     Returns:
-        A row a window: file, start_seconds, end_seconds, layer_1, layer_2, ... (each a float32 array: means of
-        the units, then their variances), error. A file that cannot be read has one row with its error.
+        A row a window: file, start_seconds, end_seconds, layer_1, layer_2, ... (each a float32 array: means
+        of the units, then their variances), error. A file that cannot be read has one row with its error.
 
     Raises:
         UserError: as `predict`.
@@ -119,7 +121,9 @@ def find_model(model: str, fold: int | None) -> tuple[Path, Path]:
     network, forest = paths.network(cell.network, chosen), paths.network(cell.name, chosen)
     for place in (network, forest):
         if not place.is_dir():
-            raise UserError(f"{place} is missing: `dvc repro` makes it, `dvc pull` fetches it; folds count from 0")
+            raise UserError(
+                f"{place} is missing: `dvc repro` makes it, `dvc pull` fetches it; folds count from 0"
+            )
     return network, forest
 
 
@@ -247,7 +251,8 @@ def _predict_files(folders: Folders, timelines: Path | None, files: list[Path]) 
             row = {"file": str(file), "genre": "", "error": str(error)}
         timeline = row.pop("timeline", None)
         if timelines is not None and timeline is not None:
-            _draw(timelines, file, *timeline, predictor.genres)
+            edges, probabilities = timeline
+            _draw(timelines, file, edges, probabilities, predictor.genres)
         rows.append(row)
     return rows
 
@@ -277,7 +282,11 @@ def _embed_files(folders: Folders, files: list[Path]) -> list[dict[str, Any]]:
         for starts, vectors in predictor.features(decoded.waveform):
             layers = layer_vectors(vectors, predictor.network.columns)
             for index, start in enumerate(starts.tolist()):
-                row = {"file": str(file), "start_seconds": start, "end_seconds": start + predictor.window_seconds}
+                row = {
+                    "file": str(file),
+                    "start_seconds": start,
+                    "end_seconds": start + predictor.window_seconds,
+                }
                 row |= {f"layer_{n}": values[index] for n, values in layers.items() if n != "all"}
                 rows.append(row | {"error": ""})
     return rows

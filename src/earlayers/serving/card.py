@@ -18,13 +18,15 @@ Written by `earlayers sync` from results/ and params.yaml; edit neither this fil
 
 ## What it is
 Names the genre of a recording: {genres}.
-Frames of Fourier magnitudes pass through a network of {layers} hidden layers of {units} {activation} units, trained by
-`{method}`; {described} are summarised by mean and variance over windows of {window} s, a
-classifier (`{classifier}`) names the genre of every window, and the windows vote (Sigtia & Dixon, ICASSP 2014).
+Frames of Fourier magnitudes pass through a network of {layers} hidden layers of {units} {activation} units,
+trained by `{method}`; {described} are summarised by mean and variance over windows of
+{window} s, a classifier (`{classifier}`) names the genre of every window, and the windows vote
+(Sigtia & Dixon, ICASSP 2014).
 
 ## How it was chosen
-Best of {rivals} learned cells on *validation* clips: {validation:.2f} % with the classifier fitted on training clips alone.
-Test clips played no part. Of the folds, the network with the best validation accuracy on frames is used.
+Best of {rivals} learned cells on *validation* clips: {validation:.2f} % with the classifier fitted on
+training clips alone. Test clips played no part. Of the folds, the network with the best validation accuracy
+on frames is used.
 
 ## How well it does
 | on {dataset} ({folds} folds, clips of {clip:g} s) | accuracy, % |
@@ -37,14 +39,16 @@ Test clips played no part. Of the folds, the network with the best validation ac
 Every fold tests on clips that its network and classifier never saw; the fold used here got {test_fold:.2f} %.
 
 ## What it is not for
-- It knows the {count} labels above and no others: any recording gets one of them, silence and speech aside.
-- It was trained on `{dataset}`; docs/data_card.md says what that is. The accuracy on other recordings is lower,
-  and is not known before it is measured: see the transfer table of README.
+- It knows the {count} labels above and no others: any recording, speech included, gets one of them; only
+  silence is refused.
+- It was trained on `{dataset}`; docs/data_card.md says what that is. How well it does on other recordings is
+  not known before it is measured: the transfer table of README shows how far one such step takes it.
 - A vote share is the part of windows that agree. It is no calibrated probability.
 
 ## How to use it
-`earlayers predict FILES`, `make serve`, or in Python `earlayers.predict([...])`. Files: `{network}` (safetensors, JSON)
-and `{forest}` (skops, JSON); loading them runs no code from them.
+`earlayers predict FILES`, `make serve`, or in Python `earlayers.predict([...])`. Its files are
+`{network}` (safetensors, JSON) and
+`{forest}` (skops, JSON); loading them runs no code from them.
 """
 
 

@@ -119,16 +119,23 @@ def load(network_folder: Path, forest_folder: Path) -> Predictor:
         rate_hz = int(facts["audio"]["sample_rate_hz"])
         front_end = settings.build(rate_hz)
         windowing = Windowing.from_seconds(
-            windows["seconds"], windows["hop_seconds"], sample_rate_hz=rate_hz, hop_samples=settings.hop_samples
+            windows["seconds"],
+            windows["hop_seconds"],
+            sample_rate_hz=rate_hz,
+            hop_samples=settings.hop_samples,
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise UserError(f"{network_folder} or {forest_folder} does not say how audio is prepared: {error}") from None
+        raise UserError(
+            f"{network_folder} or {forest_folder} does not say how audio is prepared: {error}"
+        ) from None
     if front_end.dimensions != facts["inputs"]:
         raise UserError(
             f"{network_folder}: frames of {front_end.dimensions} numbers do not fit {facts['inputs']} inputs"
         )
     sizes = settings.frame_samples, settings.hop_samples
-    return Predictor(layers, forest, forest_facts["layer"], facts["genres"], front_end, windowing, rate_hz, *sizes)
+    return Predictor(
+        layers, forest, forest_facts["layer"], facts["genres"], front_end, windowing, rate_hz, *sizes
+    )
 
 
 def _open_forest(folder: Path, network_folder: Path, layers: NetworkLayers) -> tuple[Any, dict[str, Any]]:

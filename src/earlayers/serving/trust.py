@@ -28,7 +28,9 @@ def check_classifier(classifier: Any, features: int, genres: int) -> None:
     if not isinstance(classifier, RandomForestClassifier | LogisticRegression | Pipeline):
         raise ValueError(f"a forest or a logistic regression is needed, found {type(classifier).__name__}")
     if classifier.n_features_in_ != features:
-        raise ValueError(f"fitted on {classifier.n_features_in_} numbers a window, the network gives {features}")
+        raise ValueError(
+            f"fitted on {classifier.n_features_in_} numbers a window, the network gives {features}"
+        )
     classes = np.asarray(classifier.classes_)
     if classes.dtype.kind not in "iu" or not set(classes.tolist()) <= set(range(genres)):
         raise ValueError(f"its classes {classes[:20].tolist()} are no indices of {genres} genres")

@@ -41,7 +41,11 @@ def run(
     table = prediction.predict(files, model, fold, timelines=folder, progress=True)
     write_text(Path(out), table.to_csv(index=False, lineterminator="\n"))
     for row in table.head(SHOWN).to_dict("records"):
-        log.info("%s: %s", row["file"], row["error"] or f"{row['genre']} ({100 * row['vote_share']:.0f} % of windows)")
+        log.info(
+            "%s: %s",
+            row["file"],
+            row["error"] or f"{row['genre']} ({100 * row['vote_share']:.0f} % of windows)",
+        )
     if len(table) > SHOWN:
         log.info("... and %d more", len(table) - SHOWN)
     _finish(table, out)
@@ -75,4 +79,6 @@ def _finish(table: pd.DataFrame, out: str) -> None:
     files = table["file"].nunique()
     log.info("%s: %d files, %d of them could not be read", out, files, len(bad))
     if len(bad) == files:
-        raise UserError(f"not one of {files} files could be read, see {out}; the first: {bad['error'].iloc[0]}")
+        raise UserError(
+            f"not one of {files} files could be read, see {out}; the first: {bad['error'].iloc[0]}"
+        )

@@ -1,7 +1,7 @@
 """MLflow as a view of the files under results/: nothing is ever read back from it. The only user of mlflow.
 
-A stage writes its files, then calls `log_cell`. What is missing, because MLflow could not be reached or because
-DVC took a stage from its cache, `sync` creates from the same files, once each.
+A stage writes its files, then calls `log_cell`. What is missing, because MLflow could not be reached or
+because DVC took a stage from its cache, `sync` creates from the same files, once each.
 """
 
 from __future__ import annotations

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 import sys
+import tempfile
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -19,7 +24,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from earlayers import paths
 from earlayers.files import read_json
 from earlayers.reporting.cells import Cell
-from earlayers.serving import champion
+from earlayers.serving import champion, requests
 from earlayers.tracking.records import Record
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -56,12 +61,12 @@ def log(client: MlflowClient, run: str, record: Record) -> dict[str, str]:
     mlflow.set_tracking_uri(client.tracking_uri)
     before = list(sys.path)
     try:
-        with mlflow.start_run(run_id=run, log_system_metrics=False):
+        with _own_code() as code, mlflow.start_run(run_id=run, log_system_metrics=False):
             model = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(_PACKAGE / "tracking" / "served_model.py"),
                 artifacts={name: str(folder) for name, folder in folders.items()},
-                code_paths=[str(_PACKAGE)],
+                code_paths=[str(code)],
                 signature=signature(genres),
                 input_example=pd.DataFrame({"audio": [example_audio()]}),
                 pip_requirements=requirements(),
@@ -69,6 +74,17 @@ def log(client: MlflowClient, run: str, record: Record) -> dict[str, str]:
     finally:
         sys.path[:] = before  # checking the model puts its own copy of this package first
     return {"model": model.model_id, "model_fold": str(fold)}
+
+
+@contextmanager
+def _own_code() -> Iterator[Path]:
+    """A copy of this package's source alone: tools leave caches of many megabytes beside it."""
+    with tempfile.TemporaryDirectory(prefix="earlayers-") as folder:
+        for source in _PACKAGE.rglob("*.py"):
+            copy = Path(folder) / _PACKAGE.name / source.relative_to(_PACKAGE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+        yield Path(folder) / _PACKAGE.name
 
 
 def requirements() -> list[str]:
@@ -82,16 +98,16 @@ def signature(genres: list[str]) -> ModelSignature:
     Args:
         genres: names, in the order of the probabilities.
     """
-    inputs = [ColSpec(DataType.string, "audio")]
-    texts = [ColSpec(DataType.string, name) for name in ("genre", "error")]
-    numbers = [ColSpec(DataType.double, name) for name in ("vote_share", "seconds", *(f"p_{g}" for g in genres))]
-    return ModelSignature(Schema(inputs), Schema([*texts, *numbers]))
+    texts, numbers = requests.columns(genres)[:2], requests.columns(genres)[2:]
+    outputs: list[Any] = [ColSpec(DataType.string, name) for name in texts]
+    outputs += [ColSpec(DataType.double, name) for name in numbers]
+    return ModelSignature(Schema([ColSpec(DataType.string, "audio")]), Schema(outputs))
 
 
 def example_audio(seconds: float = 6.0, rate_hz: int = 8000) -> str:
     """A request's audio: a chord as an 8-bit wav file, base64; small, since it is stored with every model."""
     time = np.arange(round(seconds * rate_hz)) / rate_hz
-    chord = sum(30 * np.sin(2 * np.pi * hz * time) for hz in (261.6, 329.6, 392.0))
+    chord = 30 * np.sin(2 * np.pi * np.outer(time, (261.6, 329.6, 392.0))).sum(axis=1)
     content = io.BytesIO()
     with wave.open(content, "wb") as sound:
         sound.setnchannels(1)

@@ -15,7 +15,7 @@ LOCK = Path("dvc.lock")
 
 
 def data_md5(dataset: str) -> str:
-    """Checksum of a dataset's folder as DVC recorded it; that of all data where it has not; "" without DVC."""
+    """Checksum of a dataset's folder as DVC recorded it, or of all data; "" where DVC knows neither."""
     stage = _locked(f"frames@{dataset}")
     for dependency in stage.get("deps", []):
         if dependency["path"] == paths.data(dataset).as_posix():
@@ -51,7 +51,11 @@ def is_stale(cell: Cell) -> bool:
     content = _yaml(paths.PARAMS)
     names = {f"{cell.stage}@{cell.name}", f"{cell.stage}_handmade@{cell.name}", f"train@{cell.network}"}
     for dataset in {cell.dataset, cell.source} - {""}:
-        names |= {f"frames@{dataset}", f"split@{dataset}", f"features_handmade@{dataset}-{cell.representation}"}
+        names |= {
+            f"frames@{dataset}",
+            f"split@{dataset}",
+            f"features_handmade@{dataset}-{cell.representation}",
+        }
     recorded = [_locked(name).get("params", {}).get(str(paths.PARAMS), {}) for name in names]
     return any(_value(content, key) != value for section in recorded for key, value in section.items())
 

@@ -51,8 +51,14 @@ def register_champion(store: Store, params: Params) -> str | None:
             "layer": best.layer,
             "validation": f"{best.validation_accuracy:.2f}",
         }
-        tags |= {name: record.tags[name] for name in ("data_md5", "git_commit", "fingerprint") if name in record.tags}
-        tags |= {name: f"{value:.2f}" for name, value in record.metrics.items() if name.startswith(("acc/", "net"))}
+        tags |= {
+            name: record.tags[name]
+            for name in ("data_md5", "git_commit", "fingerprint")
+            if name in record.tags
+        }
+        tags |= {
+            name: f"{value:.2f}" for name, value in record.metrics.items() if name.startswith(("acc/", "net"))
+        }
         created = store.client.create_model_version(
             MODEL, f"models:/{model}", run.info.run_id, {n: v for n, v in tags.items() if v}, model_id=model
         )

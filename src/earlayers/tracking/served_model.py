@@ -12,7 +12,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from earlayers.serving import requests
 
 
-class GenreModel(PythonModel):  # type: ignore[misc]
+class GenreModel(PythonModel):
     """Names the genre of audio that comes as base64 text in the column `audio`."""
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # the library's own seven retries take four minutes to say that nobody is listening
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, ViewType
 from mlflow.exceptions import MlflowException
 
 from earlayers import paths
@@ -33,8 +34,10 @@ for _name in ("mlflow", "alembic"):
 
 
 def uri() -> str:
-    """Where runs go: MLFLOW_TRACKING_URI, or an SQLite file in the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    """Where runs go: MLFLOW_TRACKING_URI, or an SQLite file in the project; its path made absolute."""
+    found = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    scheme, _, path = found.partition(":///")
+    return f"{scheme}:///{Path(path).resolve()}" if scheme == "sqlite" else found
 
 
 @contextmanager
@@ -57,6 +60,7 @@ class Store:
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
+        self._runs: dict[str, dict[str, Any]] = {}
 
     def experiment(self, stage: str) -> str:
         """The id of a stage's experiment, which is created where it is missing."""
@@ -74,6 +78,8 @@ class Store:
 
     def runs(self, stage: str) -> dict[str, Any]:
         """Finished runs of a stage by fingerprint; what an interrupted writer left behind is deleted."""
+        if stage in self._runs:
+            return self._runs[stage]
         found: dict[str, Any] = {}
         token = None
         while True:
@@ -89,10 +95,12 @@ class Store:
                     self.client.delete_run(run.info.run_id)
             token = page.token
             if not token:
+                self._runs[stage] = found
                 return found
 
     def create(self, record: Record) -> None:
         """Create the run of a cell with everything that belongs to it; finished only once all is there."""
+        self._runs.pop(record.cell.stage, None)
         experiment = self.experiment(record.cell.stage)
         end = round(time.time() * 1000)
         start = end - round(record.seconds * 1000)
@@ -127,6 +135,7 @@ class Store:
             added |= models.log(self.client, run, record)
         for name, value in added.items():
             self.client.set_tag(run, name, value)
+            self._runs.pop(record.cell.stage, None)
         return bool(added)
 
     def _create_fold(self, experiment: str, parent: str, record: Record, fold: Fold, start: int) -> None:
@@ -137,7 +146,9 @@ class Store:
         points = [Metric(name, value, start + round(s * 1000), epoch) for epoch, s, name, value in fold.curve]
         for first in range(0, len(points), _METRICS_A_BATCH):
             self.client.log_batch(run, metrics=points[first : first + _METRICS_A_BATCH])
-        self._log(run, {n: v for n, v in fold.metrics.items() if n in ("seconds", "best_epoch")}, record.parameters)
+        self._log(
+            run, {n: v for n, v in fold.metrics.items() if n in ("seconds", "best_epoch")}, record.parameters
+        )
         self.client.set_terminated(run, "FINISHED", start + round(fold.metrics.get("seconds", 0) * 1000))
 
     def _log(self, run: str, metrics: dict[str, float], parameters: dict[str, str]) -> None:
@@ -151,4 +162,6 @@ class Store:
 
 def _dataset(name: str, md5: str, use: str) -> DatasetInput:
     source = f'{{"uri": "{paths.data(name).as_posix()}"}}'
-    return DatasetInput(Dataset(name, md5 or "unknown", "local", source), [InputTag("mlflow.data.context", use)])
+    return DatasetInput(
+        Dataset(name, md5 or "unknown", "local", source), [InputTag("mlflow.data.context", use)]
+    )

@@ -1,0 +1,349 @@
+"""MLflow shows what stands in the files, once each, and nothing is lost when it is not there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from earlayers import params, paths, tracking
+from earlayers.errors import UserError
+from earlayers.files import read_json
+from earlayers.tracking import store
+from tests import synthetic
+from tests.synthetic import CELL, CLASSIFIED, FOREST, HANDMADE, TRANSFERRED, UNITS
+
+RESULTS = 7  # what synthetic.write_project leaves: 2 trainings, 3 classifications, 2 transfers
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """MLflow takes seconds to create its tables, so every test starts from a copy."""
+    folder = tmp_path_factory.mktemp("store")
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, empty_database):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("EARLAYERS_TRACKING", raising=False)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    synthetic.write_project(tmp_path, models=False)
+    return tmp_path
+
+
+@pytest.fixture
+def trained(project):
+    for method in ("relu_sgd", "sigmoid_hf"):
+        synthetic.write_models(paths.key("scores", method, UNITS, FOREST))
+    return project
+
+
+def runs(stage: str, parents_only: bool = True) -> dict:
+    client = MlflowClient(store.uri())
+    experiment = client.get_experiment_by_name(stage)
+    found = client.search_runs([experiment.experiment_id]) if experiment else []
+    newest_last = reversed([r for r in found if not (parents_only and "mlflow.parentRunId" in r.data.tags)])
+    return {run.info.run_name: run for run in newest_last}
+
+
+def count_runs() -> int:
+    client = MlflowClient(store.uri())
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(ids, max_results=1000)
+    return sum("mlflow.parentRunId" not in run.data.tags for run in found)
+
+
+def text_of(run, name: str) -> str:
+    return Path(run.info.artifact_uri.removeprefix("file://"), name).read_text()
+
+
+def test_a_training_is_a_run_with_its_folds_as_children_and_their_curves(project):
+    tracking.log_cell("train", CELL)
+    run = runs("train")[CELL]
+    assert run.data.metrics == {"valid_acc": 62.5, "valid_std": 2.1213203435596424, "sec": 2.5, "epochs": 3.0}
+    assert run.data.params["optimizer.learning_rate"] == "0.01"
+    assert run.data.params["frames.hop_samples"] == "512"
+    assert "classifier.trees" not in run.data.params
+    assert run.data.tags["method"] == "relu_sgd"
+    assert run.info.end_time - run.info.start_time == 5000  # the table shows how long training took
+    fold = runs("train", parents_only=False)[f"{CELL} fold_1"]
+    assert fold.data.tags["mlflow.parentRunId"] == run.info.run_id
+    curve = MlflowClient(store.uri()).get_metric_history(fold.info.run_id, "valid_acc")
+    assert [(point.step, point.value) for point in curve] == [(1, 51.0), (2, 52.0), (3, 53.0)]
+    assert [point.timestamp - fold.info.start_time for point in curve] == [500, 1000, 1500]
+    assert "damping" not in fold.data.metrics  # empty in the file: this method has none
+
+
+def test_a_row_of_the_table_is_one_run_with_the_network_s_parameters_and_training_figures(project):
+    tracking.log_cell("classify", CLASSIFIED)
+    run = runs("classify")[CLASSIFIED]
+    result = read_json(paths.result("classify", CLASSIFIED))["accuracy"]
+    assert run.data.metrics["acc/all"] == result["window"]["all"]["mean"]
+    assert run.data.metrics["none/l3"] == result["none"]["3"]["mean"]
+    assert run.data.metrics["std/l1"] == result["window"]["1"]["std"]
+    assert run.data.metrics["net"] == 61.0
+    assert run.data.metrics["val/l2"] == 68.0
+    assert run.data.metrics["sec"] == 2.5
+    assert run.data.params["activation"] == "relu"
+    assert run.data.params["classifier.trees"] == "100"
+    assert run.data.params["hidden_units"] == str(UNITS)
+
+
+def test_a_baseline_is_sorted_in_the_same_column_as_the_learned_cells(project):
+    tracking.log_cell("classify", HANDMADE)
+    run = runs("classify")[HANDMADE]
+    assert run.data.metrics["acc/all"] == 70.0
+    assert run.data.params["front_end.coefficients"] == "20"
+    assert "hidden_units" not in run.data.params
+    assert "activation" not in run.data.params
+
+
+def test_a_transfer_names_both_datasets(project):
+    tracking.log_cell("transfer", TRANSFERRED)
+    run = runs("transfer")[TRANSFERRED]
+    uses = {use.dataset.name: use.tags[0].value for use in run.inputs.dataset_inputs}
+    assert uses == {"scores": "training", "tunes": "target"}
+    assert run.data.tags["source"] == "scores"
+    assert run.data.tags["dataset"] == "tunes"
+
+
+def test_names_of_metrics_are_not_cut_in_charts(project):
+    tracking.sync(progress=False)
+    names = {
+        name for stage in tracking.STAGES for run in runs(stage, False).values() for name in run.data.metrics
+    }
+    assert {name for name in names if len(name) > 10} == set()
+
+
+def test_the_table_of_splits_has_a_unique_first_column_and_the_results_numbers(project):
+    tracking.log_cell("classify", CLASSIFIED)
+    table = json.loads(text_of(runs("classify")[CLASSIFIED], "accuracy.json"))
+    assert table["columns"][0] == "split"
+    assert [row[0] for row in table["data"]] == ["fold_0", "fold_1"]
+    result = read_json(paths.result("classify", CLASSIFIED))["accuracy"]["window"]["all"]
+    column = table["columns"].index("acc/all")
+    assert [row[column] for row in table["data"]] == [result["fold_0"], result["fold_1"]]
+
+
+def test_confusions_are_counted_by_true_and_predicted_genre():
+    from earlayers.tracking.confusions import count
+
+    rows = [("low", "low"), ("low", "middle"), ("high", "high"), ("middle", "middle")]
+    table = pd.DataFrame(rows, columns=["genre", "predicted"]).assign(
+        layer="all", aggregation="window", classifier="random_forest"
+    )
+    other = table.assign(predicted="low", layer="1")  # another layer's opinion is not mixed in
+    own = table.assign(predicted="low", layer="output", classifier="network", aggregation="none")
+    matrix, genres = count(pd.concat([table, other, own]))
+    assert genres == ["high", "low", "middle"]
+    assert matrix.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
+
+
+def test_the_data_s_checksum_is_the_one_that_dvc_recorded(project):
+    dependency = {"path": "data/scores", "md5": "0123456789abcdef0123456789abcdef.dir"}
+    lock = {"schema": "2.0", "stages": {"frames@scores": {"cmd": "x", "deps": [dependency]}}}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    tracking.log_cell("train", CELL)
+    run = runs("train")[CELL]
+    assert run.data.tags["data_md5"] == "0123456789abcdef0123456789abcdef"
+    assert run.inputs.dataset_inputs[0].dataset.digest == "0123456789abcdef0123456789abcdef"
+
+
+def test_the_commit_is_the_one_that_holds_the_result(project):
+    def git(*words: str) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", "results", "params.yaml")
+    git("commit", "-q", "-m", "results")
+    held = git("rev-parse", "HEAD")
+    git("commit", "-q", "--allow-empty", "-m", "later")
+    tracking.log_cell("train", CELL)
+    tags = runs("train")[CELL].data.tags
+    assert (tags["git_commit"], tags["git_changes"]) == (held, "no")
+    synthetic.write_training(CELL, valid=(70.0, 71.0))
+    with (project / "params.yaml").open("a") as file:
+        file.write("# changed\n")
+    tracking.log_cell("train", CELL)
+    tags = runs("train")[CELL].data.tags
+    assert (tags["git_commit"], tags["git_changes"]) == (git("rev-parse", "HEAD"), "yes")
+
+
+def test_sync_creates_every_run_once(project):
+    first = tracking.sync(progress=False)
+    assert first["created"] == RESULTS
+    assert first["missing"] == 1  # the baseline of the transfer target has not run
+    assert count_runs() == RESULTS
+    again = tracking.sync(progress=False)
+    assert again["present"] == RESULTS
+    assert count_runs() == RESULTS
+
+
+def test_a_cell_that_its_stage_logged_is_not_logged_again_by_sync(project):
+    tracking.log_cell("train", CELL)
+    tracking.log_cell("train", CELL)
+    assert len(runs("train")) == 1
+    assert tracking.sync(progress=False)["created"] == RESULTS - 1
+
+
+def test_a_new_result_becomes_a_new_run_beside_the_old_one(project):
+    tracking.log_cell("train", CELL)
+    synthetic.write_training(CELL, valid=(70.0, 71.0))
+    tracking.log_cell("train", CELL)
+    client = MlflowClient(store.uri())
+    found = client.search_runs([client.get_experiment_by_name("train").experiment_id])
+    assert sorted(run.data.metrics["valid_acc"] for run in found if run.info.run_name == CELL) == [62.5, 70.5]
+
+
+def test_parameters_that_did_not_make_the_numbers_are_never_shown_beside_them(project):
+    content = params.read()
+    recorded = {
+        "params.yaml": {"methods.relu_sgd": content["methods"]["relu_sgd"], "audio": content["audio"]}
+    }
+    lock = {"schema": "2.0", "stages": {f"train@{CELL}": {"cmd": "x", "params": recorded}}}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    content["methods"]["relu_sgd"]["optimizer"]["learning_rate"] = 0.5
+    params.write(content, paths.PARAMS)
+    counts = tracking.sync(progress=False)
+    assert counts["stale"] == 3  # the training, and the two cells that use its networks
+    assert CELL not in runs("train")
+
+
+def test_an_unreachable_server_costs_a_message_and_no_result(project, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(store, "MlflowClient", unreachable)
+    with caplog.at_level(logging.ERROR):
+        tracking.log_cell("train", CELL)
+    assert f"The results of {CELL} are on disk" in caplog.text
+    assert "make sync" in caplog.text
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9.*\n.*make sync"):
+        tracking.sync(progress=False)
+    monkeypatch.undo()
+    os.chdir(project)
+    assert tracking.sync(progress=False)["created"] == RESULTS
+
+
+def unreachable(uri: str) -> MlflowClient:
+    raise ConnectionError(f"{uri} refused the connection")
+
+
+def test_a_run_that_its_writer_left_unfinished_is_replaced(project, monkeypatch):
+    def lost(*_):
+        raise ConnectionError("connection lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "_create_fold", lost)
+        tracking.log_cell("train", CELL)
+    assert [run.info.status for run in runs("train").values()] == ["RUNNING"]
+    tracking.sync(progress=False)
+    assert [run.info.status for run in runs("train").values()] == ["FINISHED", "FINISHED"]
+    assert count_runs() == RESULTS
+
+
+def test_a_wrong_cell_is_an_error_of_the_caller(project):
+    with pytest.raises(UserError, match="declares no cell 'scores-nothing-6'"):
+        tracking.log_cell("train", "scores-nothing-6")
+
+
+def test_tracking_can_be_switched_off(project, monkeypatch):
+    monkeypatch.setenv("EARLAYERS_TRACKING", "off")
+    tracking.log_cell("train", CELL)
+    assert count_runs() == 0
+
+
+def model_folder(run) -> Path:
+    model = MlflowClient(store.uri()).get_logged_model(run.data.tags["model"])
+    return Path(model.artifact_location.removeprefix("file://"))
+
+
+def test_the_model_holds_no_pickle_and_only_source_code(trained):
+    tracking.log_cell("classify", CLASSIFIED)
+    run = runs("classify")[CLASSIFIED]
+    assert run.data.tags["model_fold"] == "1"  # the better validation accuracy: 64 against 61
+    endings = {path.suffix for path in model_folder(run).rglob("*") if path.is_file()}
+    assert endings <= {"", ".py", ".json", ".yaml", ".txt", ".safetensors", ".skops"}
+    requirements = (model_folder(run) / "requirements.txt").read_text().split()
+    assert all("==" in line and "+" not in line for line in requirements)
+    assert any(line.startswith("torch==") for line in requirements)
+
+
+def test_the_model_answers_as_the_files_on_disk_do(trained):
+    from earlayers.serving import predictor, requests
+    from earlayers.tracking.models import example_audio
+
+    tracking.log_cell("classify", CLASSIFIED)
+    model = mlflow.pyfunc.load_model(str(model_folder(runs("classify")[CLASSIFIED])))
+    audio = example_audio()
+    answer = model.predict(pd.DataFrame({"audio": [audio, "junk!"]}))
+    own = requests.answer(predictor.load(paths.network(CELL, 1), paths.network(CLASSIFIED, 1)), [audio])
+    assert answer["genre"][0] == own["genre"][0] != ""
+    assert answer["p_low"][0] == pytest.approx(own["p_low"][0], abs=1e-12)
+    assert answer["error"][1].startswith("audio is not base64")
+    assert [column.name for column in model.metadata.signature.inputs] == ["audio"]
+    assert [column.name for column in model.metadata.signature.outputs] == list(answer.columns)
+
+
+def test_a_model_that_comes_later_completes_its_run(trained):
+    shutil.move("models", "elsewhere")
+    tracking.sync(progress=False)
+    assert "model" not in runs("classify")[CLASSIFIED].data.tags
+    shutil.move("elsewhere", "models")
+    assert tracking.sync(progress=False)["completed"] == 2
+    assert "model" in runs("classify")[CLASSIFIED].data.tags
+    assert count_runs() == RESULTS
+
+
+def champion_version():
+    return MlflowClient(store.uri()).get_model_version_by_alias("earlayers", "champion")
+
+
+def test_the_champion_is_registered_once_with_its_origin(trained):
+    tracking.sync(progress=False)
+    version = champion_version()
+    assert (version.tags["cell"], version.tags["fold"], version.tags["layer"]) == (CLASSIFIED, "1", "2")
+    assert version.tags["validation"] == "68.00"
+    assert version.tags["fingerprint"] == runs("classify")[CLASSIFIED].data.tags["fingerprint"]
+    tracking.sync(progress=False)
+    assert champion_version().version == version.version == "1"
+
+
+def test_a_better_cell_takes_over_the_alias_and_the_old_version_stays(trained):
+    tracking.sync(progress=False)
+    other = CLASSIFIED.replace("relu_sgd", "sigmoid_hf")
+    synthetic.write_classified(other, 50.0, 80.0)  # worse on test, better on validation
+    tracking.sync(progress=False)
+    version = champion_version()
+    assert (version.version, version.tags["cell"]) == ("2", other)
+    assert len(MlflowClient(store.uri()).search_model_versions("name='earlayers'")) == 2
+
+
+@pytest.mark.slow
+def test_many_first_starters_create_one_store_and_lose_no_run(project):
+    (project / "mlflow.db").unlink()
+    methods = {f"m{n}": params.read()["methods"]["relu_sgd"] for n in range(8)}
+    synthetic.write_params(project, methods=methods)
+    script = (
+        "import sys; from earlayers import tracking; [tracking.log_cell('train', c) for c in sys.argv[1:]]"
+    )
+    cells = [paths.key("scores", method, UNITS) for method in methods]
+    for cell in cells:
+        synthetic.write_training(cell, valid=(50.0 + len(cell), 51.0))
+    orders = [[*cells[first:], *cells[:first]] for first in range(4)]
+    writers = [subprocess.Popen([sys.executable, "-c", script, *order]) for order in orders]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert sorted(runs("train")) == cells
+    assert count_runs() == 8
