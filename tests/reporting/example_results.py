@@ -11,6 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+import yaml
+
+from earlayers.audio.scaling import Scaler
+from earlayers.learning.network import Network, save_network
 
 GENRES = {"scores": ["chorale", "jig", "madrigal", "reel"], "tunes": ["air", "hornpipe", "slip_jig"]}
 LAYERS = ("1", "2", "3", "all")
@@ -39,8 +44,6 @@ class Example:
         self.folds = 4
 
     def write(self) -> None:
-        import yaml
-
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
         for dataset in self.params["learn_on"]:
@@ -85,6 +88,9 @@ class Example:
         tracks["part"] = ""
         tracks["reason"] = ""
         bins = np.arange(513)
+        self.write_windows(
+            dataset, "spectrum", len(tracks), {f"fold_{k}_windows": 1026 for k in range(self.folds)}
+        )
         centres = 60 + 100 * tracks["genre"].map(GENRES[dataset].index).to_numpy()
         shapes = np.exp(-(((bins - centres[:, None]) / 40) ** 2))
         frames = np.repeat(shapes, frames_per_clip, axis=0)
@@ -103,10 +109,22 @@ class Example:
         (self.root / "build/splits").mkdir(parents=True, exist_ok=True)
         split.to_csv(self.root / f"build/splits/{dataset}.csv", index=False)
 
+    def write_windows(self, dataset: str, representation: str, clips: int, files: dict[str, int]) -> None:
+        """Two windows a clip; a file of random vectors for each name, of that many columns."""
+        folder = self.root / f"build/features/{dataset}-{representation}"
+        folder.mkdir(parents=True, exist_ok=True)
+        table = {"track": np.repeat(np.arange(clips), 2), "first_frame": np.tile([0, 10], clips)}
+        pd.DataFrame(table).assign(start_seconds=0.0).to_parquet(folder / "windows.parquet")
+        for name, columns in files.items():
+            np.save(folder / f"{name}.npy", self.random.normal(size=(2 * clips, columns)).astype(np.float32))
+
     # training -------------------------------------------------------------------------------------------
 
     def write_training(self, dataset: str, method: str, units: int) -> None:
         cell = f"{dataset}-{method}-{units}"
+        self.write_network(dataset, method, units)
+        layers = {f"fold_0_layer_{layer}": 2 * units for layer in (1, 2, 3)}
+        self.write_windows(dataset, f"{method}-{units}", len(self.tracks(dataset)), layers)
         rows, folds = [], {}
         epochs = 12 if method == "sigmoid_hf" else 30
         for fold in range(self.folds):
@@ -148,6 +166,20 @@ class Example:
         )
         (self.root / "results/curves").mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(self.root / f"results/curves/{cell}.csv", index=False)
+
+    def write_network(self, dataset: str, method: str, units: int) -> None:
+        """An untrained network; in rectifier networks half of each layer's units never respond."""
+        activation = self.params["methods"][method]["activation"]
+        torch.manual_seed(0)
+        network = Network(513, units, 3, len(GENRES[dataset]), activation)
+        if activation == "relu":
+            with torch.no_grad():
+                for layer in network.layers[:-1]:
+                    layer.bias[units // 2 :] = -1e6
+        folder = self.root / f"models/{dataset}-{method}-{units}/fold_0"
+        scaler = Scaler(np.zeros(513, np.float32), np.ones(513, np.float32))
+        facts = {"genres": GENRES[dataset], "output": self.params["methods"][method]["output"]}
+        save_network(folder, network, scaler, facts)
 
     # cells ----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from earlayers.plots.style import GRID, INK, QUIET, Style, label, legend_below, panel
 
@@ -34,33 +36,37 @@ def accuracy_by_layer(
     Returns:
         One panel.
     """
-    figure, axes = panel(5.0, 3.7, title)
+    figure, axes = panel(3.7, title)
     places = np.arange(len(layers))
-    spread = 0.13
+    handles = []
     for index, (method, (means, stds)) in enumerate(series.items()):
-        look = looks[method]
         # side by side, or the error bars of four methods would hide each other
-        shifted = places + (index - (len(series) - 1) / 2) * spread
-        axes.errorbar(
-            *(shifted, means, stds),
-            color=look.colour,
-            marker=look.marker,
-            markersize=5.5,
-            linewidth=1.4,
-            elinewidth=1.1,
-            capsize=2.5,
-            label=method,
-        )
-    for index, (name, accuracy) in enumerate(baselines.items()):
-        axes.axhline(accuracy, color=QUIET, linewidth=1.2, linestyle=_DASHES[index % 4], label=name, zorder=1)
-    axes.set_xticks(places, [f"layer {name}" if name.isdigit() else name for name in layers])
+        shifted = places + (index - (len(series) - 1) / 2) * 0.13
+        handles.append(_points(axes, shifted, means, stds, layers, looks[method]))
+    handles += [
+        axes.axhline(accuracy, color=QUIET, linewidth=1.2, linestyle=_DASHES[index % 4], zorder=1)
+        for index, accuracy in enumerate(baselines.values())
+    ]
+    for handle, name in zip(handles, [*series, *baselines], strict=True):
+        handle.set_label(name)
+    axes.set_xticks(places, [f"layer {name}" if name.isdigit() else f"{name} layers" for name in layers])
     axes.set_xlim(-0.5, len(layers) - 0.5)
     axes.set_ylim(*limits)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     label(axes, "features from", "accuracy of clips, %")
-    legend_below(figure, 2)
+    legend_below(figure, 2, handles)
     return figure
+
+
+def _points(
+    axes: Axes, places: np.ndarray, means: np.ndarray, stds: np.ndarray, layers: Sequence[str], look: Style
+) -> Line2D:
+    axes.errorbar(places, means, stds, linestyle="", color=look.colour, elinewidth=1.1, capsize=2.5)
+    # a line from layer to layer; "all" is no next layer and stands by itself
+    single = [index for index, name in enumerate(layers) if name.isdigit()]
+    axes.plot(places[single], means[single], color=look.colour, linewidth=1.4)
+    return axes.plot(places, means, linestyle="", color=look.colour, marker=look.marker, markersize=5.5)[0]
 
 
 def intervals(
@@ -70,6 +76,7 @@ def intervals(
     highs: np.ndarray,
     *,
     looks: Sequence[Style],
+    legend: Mapping[str, Style],
     reference: float | None,
     unit: str,
     title: str,
@@ -82,6 +89,7 @@ def intervals(
         lows: lower ends of the intervals, shape (rows,).
         highs: upper ends, shape (rows,).
         looks: style of each row.
+        legend: what the styles stand for, where the names of the rows do not say it; may be empty.
         reference: where to draw a vertical line (0 for differences), or None.
         unit: label of the axis.
         title: what is estimated.
@@ -89,7 +97,7 @@ def intervals(
     Returns:
         One panel, its height after the number of rows.
     """
-    figure, axes = panel(5.0, 0.9 + 0.26 * len(names), title)
+    figure, axes = panel(0.9 + 0.24 * len(names) + (0.5 if legend else 0), title)
     if reference is not None:
         axes.axvline(reference, color=INK, linewidth=0.9, zorder=1)
     for row, look in enumerate(looks):
@@ -100,6 +108,12 @@ def intervals(
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     label(axes, unit, "")
+    if legend:
+        keys = [
+            Line2D([], [], color=look.colour, marker=look.marker, markersize=5.5, label=name)
+            for name, look in legend.items()
+        ]
+        legend_below(figure, 2, keys)
     return figure
 
 
@@ -117,7 +131,7 @@ def recall_by_genre(
     Returns:
         One panel.
     """
-    figure, axes = panel(5.0, 1.4 + 0.3 * len(genres), title)
+    figure, axes = panel(1.4 + 0.3 * len(genres), title)
     rows = np.arange(len(genres))
     axes.hlines(rows, 0, 100, color=GRID, linewidth=0.8, zorder=0)
     for index, (method, values) in enumerate(recalls.items()):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from earlayers.plots.style import GENRE_COLOURS, GENRE_MARKERS, INK, label, legend_below, panel
+from earlayers.plots.style import COLUMN_INCHES, GENRE_COLOURS, GENRE_MARKERS, INK, label, legend_below, panel
 
 
 def confusion(matrix: np.ndarray, genres: Sequence[str], *, title: str = "") -> Figure:
@@ -21,8 +21,8 @@ def confusion(matrix: np.ndarray, genres: Sequence[str], *, title: str = "") -> 
     Returns:
         One panel.
     """
-    side = 2.4 + 0.32 * len(genres)
-    figure, axes = panel(min(side + 0.4, 7.0), min(side, 6.6), title)
+    side = 2.0 + 0.32 * len(genres)
+    figure, axes = panel(min(side, 6.6), title, width_inches=min(max(side, COLUMN_INCHES), 6.7))
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -52,7 +52,7 @@ def projection(points: np.ndarray, labels: np.ndarray, genres: Sequence[str], *,
     Returns:
         One panel.
     """
-    figure, axes = panel(5.0, 4.6, title)
+    figure, axes = panel(4.6, title)
     for index, genre in enumerate(genres):
         of_genre = points[labels == genre]
         axes.scatter(
@@ -68,7 +68,7 @@ def projection(points: np.ndarray, labels: np.ndarray, genres: Sequence[str], *,
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    legend_below(figure, 4 if max(map(len, genres)) < 12 else 3)
+    legend_below(figure, 3)
     return figure
 
 
@@ -86,13 +86,13 @@ def timeline(
     Returns:
         One panel: a row a genre, darker where it is more probable.
     """
-    figure, axes = panel(7.0, 1.2 + 0.26 * len(genres), title)
+    figure, axes = panel(1.2 + 0.26 * len(genres), title, width_inches=7.0)
     rows = np.arange(len(genres) + 1) - 0.5
     mesh = axes.pcolormesh(seconds, rows, probabilities.T, cmap="Blues", vmin=0, vmax=1)
     axes.set_yticks(np.arange(len(genres)), genres)
     axes.set_ylim(len(genres) - 0.5, -0.5)
     label(axes, "seconds from the start", "")
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
-    bar.set_label("probability", fontsize=9.5, color=INK)
-    bar.ax.tick_params(labelsize=8.5, colors=INK)
+    bar.set_label("probability", fontsize=10, color=INK)
+    bar.ax.tick_params(labelsize=9, colors=INK)
     return figure

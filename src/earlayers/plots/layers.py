@@ -22,7 +22,7 @@ def filters(weights: np.ndarray, frequencies_hz: np.ndarray | None, *, title: st
     Returns:
         One panel; red excites the unit, blue holds it back.
     """
-    figure, axes = panel(5.0, 3.7, title)
+    figure, axes = panel(3.7, title)
     # a few extreme weights would leave everything else pale
     limit = float(np.quantile(np.abs(weights), 0.995)) or 1.0
     top = len(weights[0]) if frequencies_hz is None else frequencies_hz[-1] / 1000
@@ -38,8 +38,8 @@ def filters(weights: np.ndarray, frequencies_hz: np.ndarray | None, *, title: st
     )
     label(axes, "hidden unit, sorted by centre frequency", "input" if frequencies_hz is None else "kHz")
     bar = figure.colorbar(image, ax=axes, pad=0.02)
-    bar.set_label("weight", fontsize=9.5, color=INK)
-    bar.ax.tick_params(labelsize=8.5, colors=INK)
+    bar.set_label("weight", fontsize=10, color=INK)
+    bar.ax.tick_params(labelsize=9, colors=INK)
     return figure
 
 
@@ -56,7 +56,7 @@ def sparseness(
     Returns:
         One panel: a dot a unit, a bar at the median.
     """
-    figure, axes = panel(5.0, 3.7, title)
+    figure, axes = panel(3.7, title)
     layers = max(len(of_method) for of_method in values.values())
     width = 0.8 / len(values)
     for index, (method, of_method) in enumerate(values.items()):
@@ -67,7 +67,14 @@ def sparseness(
             sideways = centre + (np.arange(len(units)) * 0.618 % 1 - 0.5) * width * 0.7
             name = method if layer == 0 else None
             axes.scatter(
-                sideways, np.sort(units), s=9, color=look.colour, alpha=0.55, linewidths=0, label=name
+                sideways,
+                np.sort(units),
+                s=10,
+                color=look.colour,
+                marker=look.marker,
+                alpha=0.6,
+                linewidths=0,
+                label=name,
             )
             axes.hlines(
                 np.median(units), centre - width * 0.42, centre + width * 0.42, color=INK, linewidth=1.6

@@ -36,7 +36,7 @@ def learning_curves(
     Returns:
         One panel.
     """
-    figure, axes = panel(5.0, 3.7, title)
+    figure, axes = panel(3.7, title)
     for method, table in curves_by_method.items():
         look = looks[method]
         for number, (_, fold) in enumerate(table.groupby("fold")):

@@ -57,7 +57,7 @@ def _accuracy(
     title = f"{units} units, {f'windows of {seconds:g} s' if aggregation == 'window' else 'single frames'}"
     figure = plots.accuracy_by_layer(
         series,
-        [shown(layer) if layer.isdigit() else f"{layer} layers" for layer in layers],
+        layers,
         looks(findings),
         baselines=levels,
         limits=limits,
@@ -106,14 +106,16 @@ def confusions(findings: Findings, grid: Grid) -> list[Picture]:
 def _confusion(findings: Findings, grid: Grid, row: Row) -> Picture:
     genres = list(grid.clips.count_by_genre)
     matrix = scoring.confusion(findings.of_row(row), genres).to_numpy()
-    title = f"{describe(row)}: {number(row)} %"
+    title = describe(row)
     mistakes = [
         (matrix[true, other], f"{genres[true]} taken for {genres[other]} {matrix[true, other]} times")
         for true, other in np.argwhere(matrix > 0)
         if true != other
     ]
     worst = [words for _, words in sorted(mistakes, key=lambda item: -item[0])[:3]]
-    alt = f"Confusion matrix of {title}. Most frequent mistakes: {'; '.join(worst) or 'none'}."
+    alt = (
+        f"Confusion matrix of {title}, {number(row)} %. Most frequent mistakes: {'; '.join(worst) or 'none'}."
+    )
     figure = plots.confusion(matrix, genres, title=title)
     kind = "learned" if row.learned else "handmade"
     return picture(f"confusion-{place(grid)}-{kind}", alt, figure)

@@ -25,7 +25,7 @@ BASELINE_LOOK = plots.Style("#4b5563", "X")
 
 @dataclass(frozen=True)
 class Duel:
-    """One paired comparison: points of accuracy that the row is above the column, and the corrected p-value."""
+    """One paired comparison: points by which the row is above the column, and the corrected p-value."""
 
     difference: float
     p_holm: float
@@ -97,6 +97,7 @@ def accuracy_intervals(findings: Findings, grid: Grid) -> Picture:
         title,
         findings,
         [(names[index], rows[index], found[index]) for index in order],
+        legend=False,
         reference=None,
         unit="accuracy of clips, % (95 % interval)",
     )
@@ -128,12 +129,19 @@ def gain(findings: Findings, row: Row, base: Row) -> Interval:
 
 def _gains(findings: Findings, grid: Grid, units: int, base: Row) -> Picture:
     rows = [row for row in grid.rows if (row.hidden_units, row.aggregation) == (units, "window")]
-    layers = {row: f"layer {row.layer}" if row.layer.isdigit() else f"{row.layer} layers" for row in rows}
     return _intervals(
         f"gain-{place(grid)}-{units}",
         f"{units} units, gain over {shown(base.representation)}",
         findings,
-        [(f"{shown(row.representation)}, {layers[row]}", row, gain(findings, row, base)) for row in rows],
+        [
+            (
+                f"layer {row.layer}" if row.layer.isdigit() else f"{row.layer} layers",
+                row,
+                gain(findings, row, base),
+            )
+            for row in rows
+        ],
+        legend=True,
         reference=0.0,
         unit="points of accuracy (95 % interval)",
     )
@@ -145,6 +153,7 @@ def _intervals(
     findings: Findings,
     lines: list[tuple[str, Row, Interval]],
     *,
+    legend: bool,
     reference: float | None,
     unit: str,
 ) -> Picture:
@@ -156,12 +165,19 @@ def _intervals(
         np.array([interval.low for interval in found]),
         np.array([interval.high for interval in found]),
         looks=[of_methods.get(shown(row.representation), BASELINE_LOOK) for _, row, _ in lines],
+        legend=of_methods if legend else {},
         reference=reference,
         unit=unit,
         title=title,
     )
-    words = [f"{label} {i.estimate:.1f} ({i.low:.1f} to {i.high:.1f})" for label, _, i in lines]
+    words = [f"{_full(label, row)} {i.estimate:.1f} ({i.low:.1f} to {i.high:.1f})" for label, row, i in lines]
     return picture(name, f"{title}; {unit}: {'; '.join(words)}.", figure)
+
+
+def _full(label: str, row: Row) -> str:
+    """Name a row in words alone, where the picture says the method by colour."""
+    method = shown(row.representation)
+    return label if label.startswith(method) else f"{method} {label}"
 
 
 def votes(findings: Findings, grid: Grid) -> list[Vote]:

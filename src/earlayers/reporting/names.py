@@ -9,6 +9,7 @@ _SHOWN = {
     "sigmoid_sgd": "Sigmoid+SGD",
     "mfcc": "MFCC",
     "pmsc": "PMSC",
+    "spectrum": "Spectrum",
     "none": "No-Aggregation",
     "window": "Aggregation",
     "all": "All",
