@@ -1,0 +1,220 @@
+"""One fold: fit a classifier on frames or windows of some clips, vote for others (paper section 3.2)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from earlayers.errors import UserError
+from earlayers.genres.classifiers import Classifier, class_probabilities, fit
+from earlayers.genres.representations import Representation
+from earlayers.genres.summaries import evenly_spaced
+from earlayers.genres.voting import Vote, vote_clips
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK_FRAMES = 8192
+MEMORY_LIMIT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of a dataset as one fold sees them; every array has shape (clips,).
+
+    Attributes:
+        first_frames: row of the clip's first frame in the table of frames.
+        frames: number of its frames.
+        targets: index of its genre.
+        parts: "train", "valid", "test", or "" when the fold leaves the clip out.
+        genres: number of genres.
+    """
+
+    first_frames: np.ndarray
+    frames: np.ndarray
+    targets: np.ndarray
+    parts: np.ndarray
+    genres: int
+
+    @classmethod
+    def of(cls, tracks: pd.DataFrame, split: pd.DataFrame, column: str, genres: Sequence[str]) -> Clips:
+        """Take the clips from the table of tracks and one column of the table of parts.
+
+        Args:
+            tracks: columns path, genre, first_frame, frames.
+            split: column path and the one named, a row for every track.
+            column: the fold, or transfer.
+            genres: names in the order of their indices.
+
+        Raises:
+            UserError: when the two tables do not list the same tracks, or nothing is to be learned or tested.
+        """
+        if list(tracks["path"]) != list(split["path"]):
+            raise UserError(
+                f"the split must list the usable tracks in order, found {len(split)} rows for {len(tracks)} "
+                "tracks, or other paths: run the split stage again"
+            )
+        for part in ("train", "test"):
+            if part not in set(split[column]):
+                raise UserError(f"{column} of the split has no {part} tracks: nothing can be classified")
+        return cls(
+            tracks["first_frame"].to_numpy(),
+            tracks["frames"].to_numpy(),
+            np.array([genres.index(genre) for genre in tracks["genre"]]),
+            split[column].to_numpy(dtype=str),
+            len(genres),
+        )
+
+    def among(self, *parts: str) -> np.ndarray:
+        """Indices of the clips in any of these parts."""
+        return np.flatnonzero(np.isin(self.parts, parts))
+
+    def rows(self, clip: int) -> slice:
+        """Rows of a clip in the table of frames."""
+        return slice(int(self.first_frames[clip]), int(self.first_frames[clip] + self.frames[clip]))
+
+
+def folds_of(split: pd.DataFrame) -> int:
+    """Number of folds in a table of parts."""
+    return sum(column.startswith("fold_") for column in split.columns)
+
+
+def window_votes(
+    settings: Classifier,
+    vectors: np.ndarray,
+    clip_of_row: np.ndarray,
+    clips: Clips,
+    *,
+    learn: Sequence[str],
+    ask: str,
+    seed: int,
+) -> tuple[Any, list[Vote]]:
+    """Fit on the windows of some parts, vote for the clips of another.
+
+    Args:
+        settings: the classifier.
+        vectors: of all windows, those of a clip side by side, shape (windows, features).
+        clip_of_row: index of each window's clip, never falling, shape (windows,).
+        clips: the fold.
+        learn: parts whose windows are learned from.
+        ask: the part whose clips are voted for.
+        seed: of this fold.
+
+    Returns:
+        The fitted classifier, and the votes for the clips of `ask` in order.
+    """
+    learned = np.isin(clip_of_row, clips.among(*learn))
+    classifier = fit(settings, vectors[learned], clips.targets[clip_of_row[learned]], seed=seed)
+    asked = clips.among(ask)
+    windows_per_clip = np.bincount(clip_of_row, minlength=len(clips.parts))[asked]
+    probabilities = class_probabilities(classifier, vectors[np.isin(clip_of_row, asked)], clips.genres)
+    return classifier, list(vote_clips(probabilities, windows_per_clip))
+
+
+def frame_votes(
+    settings: Classifier,
+    representation: Representation,
+    frames: np.ndarray,
+    clips: Clips,
+    *,
+    seed: int,
+    scratch: Path,
+) -> dict[str, list[Vote]]:
+    """Fit on single frames of train and valid clips, vote with every frame of the test clips.
+
+    Activations of test frames are computed once for all layers, a few clips at a time, and never kept: at
+    the paper's size they would fill 93 GB.
+
+    Args:
+        settings: the classifier; it learns from `training_frames_per_track` frames of a clip.
+        representation: what describes the frames.
+        frames: unscaled, shape (frames, bins).
+        clips: the fold.
+        seed: of this fold.
+        scratch: folder for the table of training frames when it is too large for memory.
+
+    Returns:
+        Layer -> votes for the test clips in order; "output" holds the representation's own votes, if any.
+    """
+    table, targets = training_table(
+        representation,
+        frames,
+        clips,
+        clips.among("train", "valid"),
+        settings.training_frames_per_track,
+        scratch,
+    )
+    classifiers = {
+        layer: fit(settings, table[:, columns], targets, seed=seed)
+        for layer, columns in representation.columns.items()
+    }
+    votes: dict[str, list[Vote]] = {}
+    for chosen in _chunks(clips, clips.among("test")):
+        rows = np.concatenate([frames[clips.rows(clip)] for clip in chosen])
+        described = representation.describe(rows)
+        opinions = {
+            layer: class_probabilities(classifiers[layer], described[:, columns], clips.genres)
+            for layer, columns in representation.columns.items()
+        }
+        own = representation.genre_probabilities(rows)
+        if own is not None:
+            opinions["output"] = own
+        for layer, probabilities in opinions.items():
+            votes.setdefault(layer, []).extend(vote_clips(probabilities, clips.frames[chosen]))
+    return votes
+
+
+def training_table(
+    representation: Representation,
+    frames: np.ndarray,
+    clips: Clips,
+    chosen: np.ndarray,
+    frames_per_clip: int | Literal["all"],
+    scratch: Path,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Describe evenly spaced frames of some clips.
+
+    Args:
+        representation: what describes the frames.
+        frames: unscaled, shape (frames, bins).
+        clips: the fold.
+        chosen: indices of the clips.
+        frames_per_clip: frames to take from each.
+        scratch: folder for the table when it is too large for memory; nothing is left there.
+
+    Returns:
+        The table, float32, shape (rows, units of all layers), and the index of each row's genre.
+    """
+    taken = [evenly_spaced(int(clips.frames[clip]), frames_per_clip) for clip in chosen]
+    counts = np.array([len(indices) for indices in taken])
+    rows = np.concatenate(
+        [clips.first_frames[clip] + indices for clip, indices in zip(chosen, taken, strict=True)]
+    )
+    units = max(columns.stop for columns in representation.columns.values())
+    # trees read one column at a time, so columns lie in one piece: the same forest, fitted faster
+    columns_first = _empty(units, len(rows), scratch)
+    for start in range(0, len(rows), CHUNK_FRAMES):
+        part = slice(start, start + CHUNK_FRAMES)
+        columns_first[:, part] = representation.describe(frames[rows[part]]).T
+    return columns_first.T, np.repeat(clips.targets[chosen], counts)
+
+
+def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
+    """Room for a table; past a limit in a nameless file, whose pages the system may put aside."""
+    if 4 * units * rows <= MEMORY_LIMIT_BYTES:
+        return np.empty((units, rows), dtype=np.float32)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=(units, rows))
+
+
+def _chunks(clips: Clips, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut a list of clips where about CHUNK_FRAMES frames are full; every chunk holds at least one clip."""
+    chunk_of_clip = np.cumsum(clips.frames[chosen]) // CHUNK_FRAMES
+    for chunk in np.unique(chunk_of_clip):
+        yield chosen[chunk_of_clip == chunk]

@@ -1,0 +1,79 @@
+"""What describes a frame to a classifier: the hidden layers of a network (or a transform, transforms.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from earlayers.learning.network import TrainedNetwork
+
+
+class Representation(Protocol):
+    """Frames in, numbers out; `columns` names the layers that the numbers belong to."""
+
+    @property
+    def columns(self) -> Mapping[str, slice]:
+        """Layer -> its columns of `describe`."""
+        ...
+
+    def describe(self, frames: np.ndarray) -> np.ndarray:
+        """Unscaled frames, shape (frames, bins) -> float32, shape (frames, units of all layers)."""
+        ...
+
+    def genre_probabilities(self, frames: np.ndarray) -> np.ndarray | None:
+        """The representation's own opinion, shape (frames, genres); None where it has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkLayers:
+    """Hidden layers of a trained network as features: 1, 2, 3, and all side by side (paper section 3.2)."""
+
+    network: TrainedNetwork
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Layers "1", "2", ... and "all"."""
+        units, layers = self.network.facts["hidden_units"], self.network.facts["hidden_layers"]
+        single = {str(layer + 1): slice(layer * units, (layer + 1) * units) for layer in range(layers)}
+        return {**single, "all": slice(0, layers * units)}
+
+    def describe(self, frames: np.ndarray) -> np.ndarray:
+        """Activations of all hidden layers side by side, shape (frames, layers * units)."""
+        return np.concatenate(self.network.activations(frames), axis=1)
+
+    def genre_probabilities(self, frames: np.ndarray) -> np.ndarray:
+        """The network's output, shape (frames, genres)."""
+        return self.network.probabilities(frames)
+
+
+def open_network(folder: Path) -> NetworkLayers:
+    """Load a trained network as a representation; torch is imported here, where it is needed."""
+    from earlayers.learning.network import load_network
+
+    return NetworkLayers(load_network(folder))
+
+
+def layer_vectors(statistics: np.ndarray, columns: Mapping[str, slice]) -> dict[str, np.ndarray]:
+    """Cut the window vectors of all units into those of each layer.
+
+    Args:
+        statistics: means of all units, then variances of all units, shape (windows, 2 * units).
+        columns: the layers' units.
+
+    Returns:
+        Layer -> means, then variances, shape (windows, 2 * units of the layer).
+    """
+    means, variances = np.split(statistics, 2, axis=1)
+    return {layer: np.hstack([means[:, span], variances[:, span]]) for layer, span in columns.items()}
+
+
+def join_layers(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Put the window vectors of single layers together again: all means, then all variances."""
+    halves = [np.split(layer, 2, axis=1) for layer in vectors]
+    return np.hstack([means for means, _ in halves] + [variances for _, variances in halves])

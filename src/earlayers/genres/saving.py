@@ -1,0 +1,91 @@
+"""Fitted classifiers on disk: skops with a list of trusted types, never pickle; facts beside them as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
+
+from earlayers.errors import UserError
+from earlayers.files import read_json, replacing, write_json
+
+FORMAT = 1
+# what skops does not trust by itself in the classifiers of classifiers.py; nothing else is ever built
+TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
+_IDENTITY = re.compile(r'(?<="__id__": )\d+|(?<=")\d+(?=\.npy")')
+
+
+@dataclass(frozen=True)
+class SavedClassifier:
+    """A fitted classifier and what it was fitted on: layer, aggregation, windows, genres."""
+
+    classifier: Any
+    facts: dict[str, Any]
+
+
+def save_classifier(folder: Path, classifier: Any, facts: Mapping[str, Any]) -> None:
+    """Write forest.skops and forest.json; the bytes depend on the classifier alone.
+
+    Args:
+        folder: made where missing.
+        classifier: fitted.
+        facts: what a reader must know to use it, as JSON.
+    """
+    import skops.io
+
+    with replacing(folder / "forest.skops") as temporary:
+        temporary.write_bytes(_without_addresses(skops.io.dumps(classifier)))
+    write_json(folder / "forest.json", {"format": FORMAT, **facts})
+
+
+def load_classifier(folder: Path) -> SavedClassifier:
+    """Read what `save_classifier` wrote, and refuse anything else.
+
+    Args:
+        folder: with forest.skops and forest.json.
+
+    Raises:
+        UserError: when a file is missing, damaged, of another format, or asks for a type that is not
+            trusted; nothing from such a file is run.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    file = folder / "forest.skops"
+    try:
+        facts = read_json(folder / "forest.json")
+        if facts["format"] != FORMAT:
+            raise UserError(f"{folder}/forest.json must have format {FORMAT}, found {facts['format']!r}")
+        return SavedClassifier(skops.io.load(file, trusted=list(TRUSTED_TYPES)), facts)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: run the classify stage of this cell") from None
+    except UntrustedTypesFoundException as error:
+        raise UserError(
+            f"{file} asks for types that no classifier of ours holds; not loaded: {error}"
+        ) from None
+    except (BadZipFile, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise UserError(f"{file} or forest.json is damaged, or no saved classifier: {error!r}") from None
+
+
+def _without_addresses(archive: bytes) -> bytes:
+    """Number skops' objects as they appear and drop times: DVC then sees an equal forest as unchanged."""
+    numbers: dict[str, str] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return numbers.setdefault(match[0], str(len(numbers)))
+
+    target = io.BytesIO()
+    with ZipFile(io.BytesIO(archive)) as source, ZipFile(target, "w") as copy:
+        schema = json.dumps(json.loads(source.read("schema.json")))
+        content = {"schema.json": _IDENTITY.sub(number, schema).encode()}
+        for name in source.namelist():
+            if name != "schema.json":
+                content[f"{numbers[Path(name).stem]}.npy"] = source.read(name)
+        for name in sorted(content):
+            copy.writestr(ZipInfo(name), content[name], ZIP_DEFLATED)
+    return target.getvalue()

@@ -1,0 +1,197 @@
+"""Stage features: networks or hand-made transforms -> window vectors of every layer (paper section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from earlayers import files, params, paths
+from earlayers.audio.tables import FrameTable, FrameWriter, load_split, load_table
+from earlayers.errors import UserError
+from earlayers.genres.representations import Representation, layer_vectors, open_network
+from earlayers.genres.summaries import Windowing, window_statistics
+from earlayers.genres.transforms import fit_standardising, fit_whitening
+from earlayers.parallel import jobs, parallel_map
+from earlayers.params import Handmade, Params
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What a process needs to describe every clip of a table; paths are absolute, arrays small."""
+
+    frames: Path
+    rows: list[slice]
+    windowing: Windowing
+    folder: Path
+
+    def statistics(self, representation: Representation) -> np.ndarray:
+        """Window vectors of all clips: means of all units, then variances, shape (windows, 2 * units)."""
+        frames = np.load(self.frames, mmap_mode="r")
+        described = (representation.describe(frames[rows]) for rows in self.rows)
+        return np.concatenate([window_statistics(clip, self.windowing) for clip in described])
+
+
+@dataclass(frozen=True)
+class NetworkTask:
+    """Describe all clips by the network of one fold."""
+
+    fold: int
+    network: Path
+    clips: Clips
+
+
+@dataclass(frozen=True)
+class TransformTask:
+    """Fit a transform on the training clips of one column of the split, describe all clips."""
+
+    column: str
+    training: np.ndarray
+    settings: Handmade
+    sums: np.ndarray
+    clips: Clips
+
+
+def run(dataset: str, method: str, hidden_units: int) -> None:
+    """Write build/features/<cell>/: the window vectors of every layer of every fold's network.
+
+    Files: fold_<k>_layer_<l>.npy, float32, shape (windows, 2 * units): means, then variances;
+    windows.parquet: track (index among usable tracks), first_frame (within the track), start_seconds.
+
+    Args:
+        dataset: a key of `datasets` in params.yaml.
+        method: a key of `methods`.
+        hidden_units: units in each hidden layer.
+
+    Raises:
+        UserError: when networks are missing or do not fit the frames, or a clip holds no window.
+    """
+    settings = params.load()
+    cell = paths.key(dataset, method, hidden_units)
+    table = load_table(paths.frames(dataset))
+    folds = len(list(paths.model(cell).glob("fold_*")))
+    if not folds:
+        raise UserError(f"{paths.model(cell)} holds no networks: run `earlayers train` for this cell first")
+    with files.replacing_folder(paths.features(cell)) as folder:
+        clips = _prepare(settings, table, paths.frames(dataset), settings.frames.hop_samples, folder)
+        tasks = [NetworkTask(fold, paths.network(cell, fold).resolve(), clips) for fold in range(folds)]
+        parallel_map(
+            _describe_by_network, tasks, description=f"features {cell}", name=lambda task: f"fold {task.fold}"
+        )
+
+
+def run_handmade(dataset: str, handmade: str) -> None:
+    """Write build/features/<dataset>-<handmade>/: frames, and per split column a transform and windows.
+
+    Files: frames.npy, sums.npy and tracks.parquet of the front end, like those of the frames stage (left out
+    when it is the networks' own front end); <column>_transform.safetensors and <column>_windows.npy for every
+    fold and for transfer; windows.parquet.
+
+    Args:
+        dataset: a key of `datasets` in params.yaml.
+        handmade: a key of `handmade`.
+
+    Raises:
+        UserError: when frames or split are missing, or a clip holds no window.
+    """
+    settings = params.load()
+    chosen = params.entry(settings.handmade, handmade, "handmade")
+    table, split = load_table(paths.frames(dataset)), load_split(paths.split(dataset))
+    source = paths.frames(dataset)
+    with files.replacing_folder(paths.features(paths.key(dataset, handmade))) as folder:
+        if chosen.front_end != settings.frames:
+            _write_frames(paths.data(dataset), table.tracks, chosen, settings, folder)
+            source, table = folder, load_table(folder)
+        clips = _prepare(settings, table, source, chosen.front_end.hop_samples, folder)
+        sums = table.sums[table.tracks["row"]]
+        tasks = [
+            TransformTask(column, np.flatnonzero(split[column] == "train"), chosen, sums, clips)
+            for column in split.columns
+            if column.startswith("fold_") or column == "transfer"
+        ]
+        parallel_map(
+            _describe_by_transform,
+            tasks,
+            description=f"features {dataset}-{handmade}",
+            name=lambda task: task.column,
+        )
+
+
+def _prepare(settings: Params, table: FrameTable, source: Path, hop_samples: int, folder: Path) -> Clips:
+    """Check that every clip holds a window, and list the windows."""
+    rate_hz = settings.audio.sample_rate_hz
+    windowing = Windowing.from_seconds(
+        settings.windows.seconds,
+        settings.windows.hop_seconds,
+        sample_rate_hz=rate_hz,
+        hop_samples=hop_samples,
+    )
+    short = table.tracks[table.tracks["frames"] < windowing.length]
+    if len(short):
+        raise UserError(
+            f"every clip must hold a window of {windowing.length} frames ({settings.windows.seconds} s); "
+            f"{len(short)} do not, {short['path'].iat[0]} holds {short['frames'].iat[0]}: "
+            "raise audio.min_seconds"
+        )
+    starts = [windowing.starts(frames) for frames in table.tracks["frames"]]
+    first_frames = np.concatenate(starts)
+    windows = {
+        "track": np.repeat(np.arange(len(starts)), [len(clip) for clip in starts]),
+        "first_frame": first_frames,
+        "start_seconds": first_frames * hop_samples / rate_hz,
+    }
+    pd.DataFrame(windows).to_parquet(folder / "windows.parquet", index=False)
+    rows = [table.rows(track) for track in range(len(table.tracks))]
+    return Clips((source / "frames.npy").resolve(), rows, windowing, folder.resolve())
+
+
+def _describe_by_network(task: NetworkTask) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    network = open_network(task.network)
+    vectors = layer_vectors(task.clips.statistics(network), network.columns)
+    for layer, values in vectors.items():
+        if layer != "all":
+            np.save(task.clips.folder / f"fold_{task.fold}_layer_{layer}.npy", values)
+
+
+def _describe_by_transform(task: TransformTask) -> None:
+    rows = [task.clips.rows[track] for track in task.training]
+    if task.settings.transform == "standardise":
+        counts = np.array([clip.stop - clip.start for clip in rows])
+        transform = fit_standardising(task.sums[task.training], counts)
+    else:
+        frames = np.load(task.clips.frames, mmap_mode="r")
+        transform = fit_whitening(frames, rows, task.settings.components)
+    transform.save(task.clips.folder / f"{task.column}_transform.safetensors")
+    np.save(task.clips.folder / f"{task.column}_windows.npy", task.clips.statistics(transform))
+
+
+def _write_frames(data: Path, tracks: pd.DataFrame, chosen: Handmade, settings: Params, folder: Path) -> None:
+    """Decode every usable clip again, through another front end."""
+    import torch
+
+    from earlayers.audio.decoding import decode, in_order
+
+    torch.set_num_threads(1)  # threads work on clips of their own: more inside a clip only wait
+    audio = settings.audio
+    front_end = chosen.front_end.build(audio.sample_rate_hz)
+
+    def work(path: str) -> np.ndarray:
+        return front_end(decode(data / path, audio.sample_rate_hz, audio.clip_seconds).waveform)
+
+    with FrameWriter(folder, front_end.dimensions) as writer:
+        clips = tqdm(
+            in_order(work, tracks["path"], threads=jobs()),
+            total=len(tracks),
+            desc="frames",
+            unit="clip",
+            disable=None,
+        )
+        placed = [(writer.add(frames), len(frames)) for frames in clips]
+        first_frames, counts = zip(*placed, strict=True)
+        writer.finish(tracks.drop(columns="row").assign(first_frame=first_frames, frames=counts))

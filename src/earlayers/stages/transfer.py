@@ -1,0 +1,186 @@
+"""Stage transfer: networks of one dataset describe the clips of another (paper section 3.4, Table 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from earlayers import files, params, paths
+from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.errors import UserError
+from earlayers.genres.classifiers import Classifier
+from earlayers.genres.evaluation import Clips, folds_of, window_votes
+from earlayers.genres.predictions import Ballot, predictions_table, save_predictions
+from earlayers.genres.representations import layer_vectors, open_network
+from earlayers.genres.scoring import accuracies
+from earlayers.genres.summaries import Windowing, window_statistics
+from earlayers.parallel import parallel_map
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one process needs to classify the target once; paths are absolute.
+
+    Attributes:
+        fold: number of the network's fold, or of the forest's seed; the seed of the forests.
+        key: of the classifier.
+        settings: the classifier.
+        clips: of the target, with their parts.
+        source: folder of a network with its table of frames and windows, or vectors that lie on disk already.
+    """
+
+    fold: int
+    key: str
+    settings: Classifier
+    clips: Clips
+    source: Described | Vectors
+
+
+@dataclass(frozen=True)
+class Described:
+    """Window vectors that a network makes of the target's frames."""
+
+    network: Path
+    frames: Path
+    windowing: Windowing
+
+    def open(self, clips: Clips) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Layer -> vectors of every window, shape (windows, 2 * units); index of each window's clip."""
+        import torch
+
+        torch.set_num_threads(1)
+        network, frames = open_network(self.network), np.load(self.frames, mmap_mode="r")
+        used = clips.among("train", "test")
+        statistics = [
+            window_statistics(network.describe(frames[clips.rows(clip)]), self.windowing) for clip in used
+        ]
+        track_of_window = np.repeat(used, [len(clip) for clip in statistics])
+        return layer_vectors(np.concatenate(statistics), network.columns), track_of_window
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Window vectors of hand-made features, as the features stage wrote them."""
+
+    file: Path
+    windows: Path
+
+    def open(self, clips: Clips) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The layer "input" with the vectors of every window; index of each window's clip."""
+        del clips  # windows of clips that are not used are there too, and belong to no part
+        return {"input": np.load(self.file)}, pd.read_parquet(self.windows)["track"].to_numpy()
+
+
+def run(source: str, target: str, method: str, hidden_units: int, classifier: str) -> None:
+    """Classify the target by windows of the source's networks, one result per network, and log the run.
+
+    Writes results/transfer/<cell>.json and the predictions of every clip.
+
+    Args:
+        source: dataset that the networks were trained on.
+        target: dataset that is classified.
+        method: a key of `methods` in params.yaml.
+        hidden_units: units in each hidden layer.
+        classifier: a key of `classifiers`.
+
+    Raises:
+        UserError: when the files of earlier stages are missing or do not fit each other.
+    """
+    settings = params.load()
+    networks = paths.key(source, method, hidden_units)
+    cell = paths.key(source, target, method, hidden_units, classifier)
+    table, split = load_table(paths.frames(target)), load_split(paths.split(target))
+    clips = Clips.of(table.tracks, split, "transfer", table.genres)
+    windowing = Windowing.from_seconds(
+        settings.windows.seconds,
+        settings.windows.hop_seconds,
+        sample_rate_hz=settings.audio.sample_rate_hz,
+        hop_samples=settings.frames.hop_samples,
+    )
+    frames = (paths.frames(target) / "frames.npy").resolve()
+    chosen = params.entry(settings.classifiers, classifier, "classifiers")
+    folds = len(list(paths.model(networks).glob("fold_*")))
+    if not folds:
+        raise UserError(
+            f"{paths.model(networks)} holds no networks: run `earlayers train` for this cell first"
+        )
+    tasks = [
+        Task(
+            fold,
+            classifier,
+            chosen,
+            clips,
+            Described(paths.network(networks, fold).resolve(), frames, windowing),
+        )
+        for fold in range(folds)
+    ]
+    identity = {"source": source, "target": target, "representation": method, "hidden_units": hidden_units}
+    _finish(cell, identity, tasks, table)
+
+
+def run_handmade(target: str, handmade: str, classifier: str) -> None:
+    """Classify the target by hand-made features, as often as there are folds, with other forest seeds.
+
+    Writes results/transfer/<cell>.json and the predictions of every clip; the layer is called "input".
+
+    Args:
+        target: dataset that is classified.
+        handmade: a key of `handmade` in params.yaml.
+        classifier: a key of `classifiers`.
+
+    Raises:
+        UserError: when the files of earlier stages are missing or do not fit each other.
+    """
+    settings = params.load()
+    cell = paths.key(target, handmade, classifier)
+    table, split = load_table(paths.frames(target)), load_split(paths.split(target))
+    clips = Clips.of(table.tracks, split, "transfer", table.genres)
+    chosen = params.entry(settings.classifiers, classifier, "classifiers")
+    features = paths.features(paths.key(target, handmade)).resolve()
+    vectors = Vectors(features / "transfer_windows.npy", features / "windows.parquet")
+    tasks = [Task(fold, classifier, chosen, clips, vectors) for fold in range(folds_of(split))]
+    identity = {"source": None, "target": target, "representation": handmade, "hidden_units": None}
+    _finish(cell, identity, tasks, table)
+
+
+def _vote(task: Task) -> list[Ballot]:
+    vectors, track_of_window = task.source.open(task.clips)
+    ballots = []
+    for layer, values in vectors.items():
+        _, votes = window_votes(
+            task.settings,
+            values,
+            track_of_window,
+            task.clips,
+            learn=("train",),
+            ask="test",
+            seed=task.fold,
+        )
+        ballots.append(Ballot(task.fold, layer, "window", task.key, task.clips.among("test"), votes))
+    return ballots
+
+
+def _finish(cell: str, identity: Mapping[str, Any], tasks: Sequence[Task], table: FrameTable) -> None:
+    """Classify with every task, write what was found, then log it."""
+    from earlayers import tracking
+
+    ballots = parallel_map(
+        _vote, tasks, description=f"transfer {cell}", name=lambda task: f"fold {task.fold}"
+    )
+    predictions = predictions_table(
+        [ballot for fold in ballots for ballot in fold], table.tracks, table.genres
+    )
+    save_predictions(paths.predictions("transfer", cell), predictions)
+    content = {
+        **identity,
+        "classifier": tasks[0].key,
+        "folds": len(tasks),
+        "accuracy": accuracies(predictions),
+    }
+    files.write_json(paths.result("transfer", cell), content)
+    tracking.log_cell("transfer", cell)
