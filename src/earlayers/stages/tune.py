@@ -16,9 +16,6 @@ from earlayers import files, params, paths
 from earlayers.errors import UserError
 
 if TYPE_CHECKING:
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial
-
     from earlayers.params import Params
     from earlayers.tuning.job import Job
 
@@ -209,6 +206,7 @@ def _job(
     storage: str,
     seed: int,
 ) -> Job:
+    from earlayers.audio.tables import load_split
     from earlayers.tuning.job import SAMPLERS, Job
     from earlayers.tuning.storage import HEARTBEAT_SECONDS
     from earlayers.tuning.study import study_name
@@ -230,7 +228,7 @@ def _job(
             "hidden_layers": settings.training.hidden_layers,
             "training_seed": settings.training.seed,
             "search": settings.tune[method],
-            "folds": settings.datasets[dataset].split.folds,
+            "folds": sum(name.startswith("fold_") for name in load_split(paths.split(dataset)).columns),
             "frames": str(paths.frames(dataset)),
             "split": str(paths.split(dataset)),
             "objectives": objectives,
@@ -254,58 +252,25 @@ def _fingerprint(settings: Params, job: Job) -> str:
     from earlayers.audio.tables import load_table
 
     tracks = load_table(Path(job.frames)).tracks
-    split = Path(job.split)
-    if not split.exists():
-        raise UserError(f"{split} is missing: run `earlayers split {job.dataset}`")
     facts = [settings.audio.model_dump(), settings.frames.model_dump(), list(tracks["content_md5"])]
-    return hashlib.md5(json.dumps(facts).encode() + split.read_bytes(), usedforsecurity=False).hexdigest()
+    return hashlib.md5(
+        json.dumps(facts).encode() + Path(job.split).read_bytes(), usedforsecurity=False
+    ).hexdigest()
 
 
 def _conduct(job: Job, trials: int, timeout: float | None) -> None:
-    import optuna
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
+    from earlayers.tuning.progress import run_with_progress
+    from earlayers.tuning.study import open_study
 
-    from earlayers.tuning.conductor import Conductor
-    from earlayers.tuning.study import open_study, spent
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(job)
-    done = len(spent(study))
-    log.info("study %s: %d of %d trials are there; %d workers", job.study, done, trials, job.workers)
-    logs = Path("build/tune") / job.study
-    with logging_redirect_tqdm(), tqdm(total=max(trials, done), initial=done, unit="trial") as bar:
-
-        def on_finished(study: Study, trial: FrozenTrial) -> None:
-            log.info(_line(trial))
-            bar.set_postfix_str(_best(study))
-            bar.update()
-
-        try:
-            Conductor(study, job, trials, timeout, logs, on_finished).run()
-        finally:
-            # an interrupted study is a result too
-            bar.close()
-            _write(study, job)
+    try:
+        run_with_progress(study, job, trials, timeout, Path("build/tune") / job.study)
+    finally:
+        # an interrupted study is a result too
+        _write(study, job)
 
 
-def _line(trial: FrozenTrial) -> str:
-    from earlayers.tuning.study import accuracy
-    from earlayers.tuning.summary import cost, why_ended
-
-    values = ", ".join(f"{name.rpartition('.')[2]} {value:.4g}" for name, value in trial.params.items())
-    end = why_ended(trial) or f"{accuracy(trial):.2f} % in {cost(trial):.0f} s"
-    return f"trial {trial.number} ({values}): {end}"
-
-
-def _best(study: Study) -> str:
-    from earlayers.tuning.study import accuracy, best_trial
-
-    best = best_trial(study)
-    return "" if best is None else f"best {accuracy(best):.2f} % (trial {best.number})"
-
-
-def _write(study: Study, job: Job) -> None:
+def _write(study: Any, job: Job) -> None:
     from earlayers.tuning import figures, summary
     from earlayers.tuning.applying import write_yaml
 

@@ -10,6 +10,7 @@ objective   a trial -> validation accuracy (and seconds), fold by fold
 training    one fold of a trial, by the function that the pipeline trains with
 worker      the process that runs trials
 conductor   the process that starts workers, hands out trials and notices the dead
+progress    running with a bar and a line for every trial
 summary     a study -> the numbers that are kept
 figures     a study -> pictures and one page that open offline
 applying    the best values -> params.yaml

@@ -68,7 +68,7 @@ class Conductor:
         trials: how many trials the study should hold in the end, earlier ones and other machines' included.
         timeout_seconds: after this long no trial is begun; None for no limit.
         logs: folder of the workers' logs.
-        on_finished: called for every trial that ends while this runs, with the study and the trial.
+        on_finished: called with every trial that ends while this runs.
     """
 
     study: Study
@@ -76,7 +76,7 @@ class Conductor:
     trials: int
     timeout_seconds: float | None
     logs: Path
-    on_finished: Callable[[Study, FrozenTrial], None]
+    on_finished: Callable[[FrozenTrial], None]
     workers: list[Worker] = field(default_factory=list, init=False)
     deaths: int = field(default=0, init=False)
     errors: int = field(default=0, init=False)
@@ -170,7 +170,7 @@ class Conductor:
             if is_spent(trial):
                 failed = trial.state is TrialState.FAIL
                 self.deaths, self.errors = 0, self.errors + 1 if failed else 0
-                self.on_finished(self.study, trial)
+                self.on_finished(trial)
                 if self.errors >= PATIENCE:
                     raise UserError(
                         f"{self.errors} trials failed one after another, the last one (trial {trial.number}, "

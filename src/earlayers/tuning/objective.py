@@ -6,9 +6,8 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-import optuna
 from optuna import Trial, TrialPruned
 
 from earlayers.learning.methods import Method
@@ -22,6 +21,10 @@ Row = dict[str, Any]  # an epoch: epoch, train_loss, valid_loss, valid_accuracy 
 
 class Interrupted(Exception):  # noqa: N818 - no error: someone asked for it
     """The worker was asked to stop in the middle of a trial."""
+
+
+class Diverged(Exception):  # noqa: N818 - an outcome of the values, not a fault
+    """Training with these values does not converge at all."""
 
 
 class TrialFailed(Exception):  # noqa: N818 - the error is its cause
@@ -129,6 +132,9 @@ class Objective:
 
         try:
             self.scores.append(self.train(method, fold, on_epoch))
+        except Diverged as error:
+            # pruned, not failed: samplers rank a pruned trial last and leave a failed one out of account
+            self._prune(trial, f"diverged in fold {fold}: {error}")
         finally:
             # a pruned trial keeps its curve too: it shows why
             trial.set_user_attr(f"curve_fold_{fold}", rows)
@@ -142,9 +148,11 @@ class Objective:
             return  # two objectives have no order in which one trial could be the worse one half-way
         trial.report(accuracy, step)
         if not self.job.on_grid and trial.should_prune():
-            reason = f"{place}: {accuracy:.2f} % ({self.job.search.pruner.name})"
-            trial.set_user_attr("pruned", reason)
-            raise optuna.TrialPruned(reason)
+            self._prune(trial, f"{place}: {accuracy:.2f} % ({self.job.search.pruner.name})")
+
+    def _prune(self, trial: Trial, reason: str) -> NoReturn:
+        trial.set_user_attr("pruned", reason)
+        raise TrialPruned(reason)
 
     def _mean_accuracy(self) -> float:
         return sum(score.accuracy for score in self.scores) / len(self.scores)

@@ -1,0 +1,34 @@
+"""Stands in for training: an accuracy with one known best learning rate, at once or after a while."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+
+from earlayers.tuning.objective import Diverged, FoldScore
+
+BEST_RATE = 0.1
+
+
+def curve_height(rate: float) -> float:
+    """Highest, 80, at BEST_RATE; ten lower for every factor of ten away from it."""
+    return 80 - 10 * abs(math.log10(rate / BEST_RATE))
+
+
+class FakeTrainer:
+    def __init__(self, job):
+        self.job = job
+        self.pause = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
+
+    def __call__(self, method, fold, on_epoch):
+        rate = method.optimizer.learning_rate
+        if os.environ.get("FAKE_ERROR"):
+            raise RuntimeError(os.environ["FAKE_ERROR"])
+        if rate > float(os.environ.get("FAKE_DIVERGES_ABOVE", "inf")):
+            raise Diverged("the loss is nan")
+        top = curve_height(rate) + (fold - 1.5)
+        for epoch in range(1, method.max_epochs + 1):
+            time.sleep(self.pause)
+            on_epoch({"epoch": epoch, "valid_accuracy": top * epoch / method.max_epochs, "train_loss": 1.0})
+        return FoldScore(top, 1.0 / rate, method.max_epochs, method.max_epochs, "limit")
