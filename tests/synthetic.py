@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from earlayers import paths
 from earlayers.files import write_json
 
 ROOT = Path(__file__).parent.parent
+_MENU = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 GENRES = ["high", "low", "middle"]
 METHOD, UNITS, FOREST = "relu_sgd", 6, "random_forest"
 CELL = paths.key("scores", METHOD, UNITS)
@@ -22,10 +24,10 @@ HANDMADE = paths.key("scores", "mfcc", FOREST)
 
 
 def write_params(folder: Path, **changes: object) -> dict:
-    """Write params.yaml with two small learned cells and one baseline."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    """Write params.yaml with one small network, one baseline, and changes of whole sections."""
+    content = copy.deepcopy(_MENU)
     content["hidden_units"] = [UNITS]
-    content["methods"] = {name: content["methods"][name] for name in (METHOD, "sigmoid_hf")}
+    content["methods"] = {METHOD: content["methods"][METHOD]}
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
     content["variants"] = {}
     content |= changes
@@ -62,7 +64,7 @@ def write_training(cell: str = CELL, valid: tuple[float, float] = (61.0, 64.0), 
 
 
 def write_classified(cell: str = CLASSIFIED, window: float = 70.0, validation: float = 66.0) -> None:
-    """Results and predictions of a learned cell or a baseline in two folds."""
+    """Results of a learned cell or a baseline in two folds."""
     keys = cell.split("-")
     learned = len(keys) == 4
     layers = ["1", "2", "3", "all"] if learned else ["input"]
@@ -77,7 +79,6 @@ def write_classified(cell: str = CLASSIFIED, window: float = 70.0, validation: f
         result["validation"] = {"window": {layer: spread(validation, validation) for layer in layers}}
         result["validation"]["window"]["2"] = spread(validation + 1, validation + 3)
     write_json(paths.result("classify", cell), result)
-    write_predictions("classify", cell, layers)
 
 
 def write_transferred(cell: str = TRANSFERRED) -> None:
@@ -89,7 +90,7 @@ def write_transferred(cell: str = TRANSFERRED) -> None:
     write_json(paths.result("transfer", cell), result)
 
 
-def write_predictions(stage: str, cell: str, layers: list[str]) -> None:
+def write_predictions(cell: str = CLASSIFIED, layers: tuple[str, ...] = ("1", "2", "3", "all")) -> None:
     """Four clips: one of them, truly low, is called middle."""
     clips = [("low", "low"), ("low", "middle"), ("high", "high"), ("middle", "middle")]
     facts = {"group": "", "fold": 0, "aggregation": "window", "classifier": FOREST, "vote_share": 1.0}
@@ -98,7 +99,7 @@ def write_predictions(stage: str, cell: str, layers: list[str]) -> None:
         for layer in layers
         for n, (genre, predicted) in enumerate(clips)
     ]
-    path = paths.predictions(stage, cell)
+    path = paths.predictions("classify", cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_parquet(path, index=False)
 
@@ -132,14 +133,12 @@ class _Scaler:
     std = np.ones(513, np.float32)
 
 
-def write_project(folder: Path, *, models: bool) -> None:
-    """Everything that two learned cells and a baseline leave; call it inside `folder`."""
-    write_params(folder)
-    for method, valid, validation in ((METHOD, (61.0, 64.0), 66.0), ("sigmoid_hf", (50.0, 49.0), 60.0)):
+def write_project(folder: Path, *methods: str) -> None:
+    """Results of learned cells and a baseline, no models and predictions; call it inside `folder`."""
+    write_params(folder, methods={name: _MENU["methods"][name] for name in methods})
+    for method in methods:
         cell = paths.key("scores", method, UNITS)
-        write_training(cell, valid)
-        write_classified(paths.key(cell, FOREST), 70.0, validation)
+        write_training(cell)
+        write_classified(paths.key(cell, FOREST))
         write_transferred(paths.key("scores", "tunes", method, UNITS, FOREST))
-        if models:
-            write_models(paths.key(cell, FOREST))
     write_classified(HANDMADE)

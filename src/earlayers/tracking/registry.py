@@ -42,7 +42,7 @@ def register_champion(store: Store, params: Params) -> str | None:
         store.client.get_registered_model(MODEL)
     model = run.data.tags["model"]
     versions = store.client.search_model_versions(f"name='{MODEL}'")
-    version = next((v.version for v in versions if v.tags.get("model") == model), None)
+    version = next((str(v.version) for v in versions if v.tags.get("model") == model), None)
     if version is None:
         tags = {
             "model": model,
@@ -62,7 +62,7 @@ def register_champion(store: Store, params: Params) -> str | None:
         created = store.client.create_model_version(
             MODEL, f"models:/{model}", run.info.run_id, {n: v for n, v in tags.items() if v}, model_id=model
         )
-        version = created.version
-    if store.client.get_registered_model(MODEL).aliases.get(ALIAS) != version:
+        version = str(created.version)
+    if str(store.client.get_registered_model(MODEL).aliases.get(ALIAS, "")) != version:
         store.client.set_registered_model_alias(MODEL, ALIAS, version)
-    return str(version)
+    return version
