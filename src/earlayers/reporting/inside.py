@@ -61,7 +61,8 @@ def lifetime_sparseness(activations: np.ndarray) -> np.ndarray:
     sizes = np.abs(activations, dtype=np.float64)
     squares = (sizes**2).mean(axis=0)
     even = np.divide(sizes.mean(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
-    return (1 - even) / (1 - 1 / len(sizes))
+    # a dead unit would come out above one
+    return np.minimum((1 - even) / (1 - 1 / len(sizes)), 1)
 
 
 def centre_frequencies(weights: np.ndarray) -> np.ndarray:

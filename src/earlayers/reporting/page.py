@@ -120,10 +120,11 @@ def _result(findings: Findings, grid: Grid) -> Result:
         gain=gain,
         accuracies=drawing.accuracies(findings, grid),
         confusions=drawing.confusions(findings, grid),
-        recalls=drawing.recalls(findings, grid),
+        recalls=drawing.recalls(findings, grid) if not grid.source else [],
         gains=evidence.gains(findings, grid),
         intervals=evidence.accuracy_intervals(findings, grid),
-        duels=evidence.duels(findings, grid),
+        # every fold's network judges the same clips of a target: pooled, each would count several times
+        duels=evidence.duels(findings, grid) if not grid.source else [],
         votes=evidence.votes(findings, grid),
         confused=evidence.most_confused(findings, grid, CONFUSED_CLIPS),
     )

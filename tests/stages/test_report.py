@@ -1,0 +1,193 @@
+"""The report of hand-made results: every table and figure, from files alone."""
+
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from earlayers.errors import UserError
+from earlayers.stages import report
+from tests.reporting.example_results import Example
+
+ROOT = Path(__file__).parents[2]
+
+
+def small_params():
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
+    content["handmade"] = {name: content["handmade"][name] for name in ("mfcc", "spectrum")}
+    content["classifiers"] = {"random_forest": content["classifiers"]["random_forest"]}
+    content |= {"hidden_units": [6], "learn_on": ["scores"], "transfer_to": ["tunes"], "variants": {}}
+    return content
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project folder with hand-made results, after one run of the stage."""
+    root = tmp_path_factory.mktemp("project")
+    Example(root, small_params()).write()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        report.run()
+        yield root
+
+
+def read_csv(file):
+    with open(file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_table_1_has_a_line_for_every_cell_and_the_columns_asked_for(project):
+    lines = read_csv(project / "results/table1.csv")
+    assert ",".join(lines[0]) == (
+        "dataset,representation,hidden_units,layer,aggregation,classifier,accuracy_mean,accuracy_std,"
+        "fold_0,fold_1,fold_2,fold_3"
+    )
+    # two methods of four layers, framed and windowed, and their own vote; two baselines, framed and windowed
+    assert len(lines) == 2 * (4 * 2 + 1) + 2 * 2
+    own = [line for line in lines if line["layer"] == "output"]
+    assert [(line["aggregation"], line["classifier"]) for line in own] == [("none", "network")] * 2
+    assert {(line["hidden_units"], line["layer"]) for line in lines if line["representation"] == "mfcc"} == {
+        ("", "")
+    }
+
+
+def test_the_accuracy_in_the_table_is_that_of_the_predictions(project):
+    (line,) = [
+        line
+        for line in read_csv(project / "results/table1.csv")
+        if (line["representation"], line["layer"], line["aggregation"]) == ("relu_sgd", "2", "window")
+    ]
+    table = pd.read_parquet(project / "build/predictions/classify/scores-relu_sgd-6-random_forest.parquet")
+    rows = table[(table["layer"] == "2") & (table["aggregation"] == "window")]
+    folds = 100 * (rows["genre"] == rows["predicted"]).groupby(rows["fold"]).mean()
+    assert [float(line[f"fold_{fold}"]) for fold in range(4)] == pytest.approx(folds.tolist(), abs=1e-4)
+    assert float(line["accuracy_mean"]) == pytest.approx(folds.mean(), abs=1e-4)
+    assert float(line["accuracy_std"]) == pytest.approx(folds.std(ddof=1), abs=1e-4)
+
+
+def test_table_2_has_windows_only_and_names_source_and_target(project):
+    lines = read_csv(project / "results/table2.csv")
+    assert list(lines[0])[:2] == ["source", "target"]
+    assert {line["aggregation"] for line in lines} == {"window"}
+    assert {(line["source"], line["target"]) for line in lines} == {("scores", "tunes"), ("", "tunes")}
+    assert len(lines) == 2 * 4 + 2
+
+
+def test_the_best_cell_of_the_markdown_is_that_of_the_csv(project):
+    (bold,) = re.findall(r"\*\*([\d.]+)±", (project / "results/table1.md").read_text())
+    learned = [
+        float(line["accuracy_mean"])
+        for line in read_csv(project / "results/table1.csv")
+        if line["hidden_units"] and line["layer"] != "output"
+    ]
+    assert float(bold) == pytest.approx(max(learned), abs=0.05)
+
+
+def test_the_papers_claim_on_time_can_be_read_off(project):
+    lines = {line["method"]: line for line in read_csv(project / "results/timing.csv")}
+    reached = lines["relu_sgd"]["seconds_to_best_of_sigmoid_hf"]
+    assert 0 < float(reached) < float(lines["sigmoid_hf"]["seconds_to_best_mean"])
+
+
+class Page(HTMLParser):
+    """Everything in a page that could lead out of it, its pictures, anchors and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.pictures, self.ids, self.tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [
+            found[name] for name in ("src", "href", "srcset", "data", "action") if name in found
+        ]
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "img":
+            self.pictures.append(found)
+
+
+@pytest.fixture(scope="module")
+def page(project):
+    return Page((project / "results/report.html").read_text())
+
+
+def test_the_page_asks_nothing_of_the_network(project, page):
+    assert {
+        address.split(",")[0].split(";")[0] for address in page.addresses if not address.startswith("#")
+    } == {
+        "data:image/png",
+        "data:",
+    }
+    text = (project / "results/report.html").read_text()
+    assert re.search(r"url\(|@import|https?://", text) is None
+    assert "script" not in page.tags
+
+
+def test_every_link_of_the_contents_leads_somewhere(page):
+    anchors = [address[1:] for address in page.addresses if address.startswith("#")]
+    assert len(anchors) > 8
+    assert set(anchors) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_every_figure_is_a_file_and_is_told_in_words(project, page):
+    files = {file.stem for file in (project / "results/figures").iterdir()}
+    assert {picture["id"] for picture in page.pictures} == files
+    assert {name.split("-")[0] for name in files} == {
+        *("accuracy", "learning", "confusion", "recall", "gain", "intervals"),
+        *("filters", "sparseness", "map"),
+    }
+    assert min(len(picture["alt"]) for picture in page.pictures) > 60
+
+
+def test_dead_units_are_counted(project):
+    rows = re.findall(
+        r"ReLU\+SGD</th>\s*(.*?)\s*</tr>", (project / "results/report.html").read_text(), re.DOTALL
+    )
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
+    # at least half of six units in each of three layers: the generator holds them back
+    (quiet,) = [found for found in cells if len(found) == 9]
+    assert min(int(count) for count in quiet[6:]) >= 3
+
+
+def test_the_tables_go_into_the_readme_between_the_markers(project):
+    (project / "README.md").write_text("# Title\n<!-- results:begin -->\n<!-- results:end -->\nrest\n")
+    report.readme()
+    text = (project / "README.md").read_text()
+    assert (project / "results/table1.md").read_text() in text
+    assert text.startswith("# Title\n")
+    assert text.endswith("<!-- results:end -->\nrest\n")
+
+
+def test_one_missing_result_stops_the_report_and_is_named(project):
+    place = project / "results/classify/scores-mfcc-random_forest.json"
+    kept = place.read_bytes()
+    place.unlink()
+    try:
+        with pytest.raises(UserError, match="classify-handmade scores mfcc random_forest"):
+            report.run()
+    finally:
+        place.write_bytes(kept)
+
+
+@pytest.mark.slow
+def test_a_second_run_writes_the_same_bytes_and_clears_old_figures(project):
+    places = [project / "results", project / "results/figures"]
+
+    def content():
+        return {file: file.read_bytes() for place in places for file in place.iterdir() if file.is_file()}
+
+    before = content()
+    (project / "results/figures/of_a_dropped_method.png").write_bytes(b"")
+    report.run()
+    assert content() == before
