@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+import earlayers.genres.scoring as scoring
 from earlayers import plots
-from earlayers.genres import scoring
 from earlayers.genres.scoring import Interval
 from earlayers.params import Params
 from earlayers.reporting.drawing import looks, place
