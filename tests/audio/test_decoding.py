@@ -112,6 +112,29 @@ def test_a_streamed_wav_that_never_knew_its_length_is_whole(tmp_path):
     assert decode(with_bytes(path, content), RATE, 6.0, 5.0).warnings == ()
 
 
+def uncounted_mp3(path: Path, levels: tuple[float, float]) -> Path:
+    """Eight seconds of noise, louder or softer from half-way on: an mp3 of variable rate, first frame gone."""
+    generator = np.random.default_rng(0)
+    samples = np.concatenate([level * generator.standard_normal(4 * RATE) for level in levels]).clip(-1, 1)
+    soundfile.write(path, samples, RATE, bitrate_mode="VARIABLE", compression_level=0.9)
+    content = path.read_bytes()
+    return with_bytes(path, content[content.index(content[:2], content.index(b"Xing")) :])
+
+
+def test_an_mp3_that_does_not_count_its_frames_is_not_held_to_a_guess(tmp_path):
+    path = uncounted_mp3(tmp_path / "a.mp3", (0.001, 0.3))
+    with soundfile.SoundFile(path) as sound:
+        assert sound.frames > 20 * RATE, "the guess must be too long, or this tests nothing"
+    assert decode(path, RATE, 10.0, 5.0).seconds == pytest.approx(8, abs=0.1)
+
+
+def test_an_mp3_that_may_have_been_read_short_is_warned_of(tmp_path):
+    path = uncounted_mp3(tmp_path / "a.mp3", (0.3, 0.0))
+    decoded = decode(path, RATE, 6.0, 1.0)
+    assert decoded.seconds < 2
+    assert decoded.warnings[0].startswith("an mp3 that does not count its frames: perhaps more than 1.4")
+
+
 def test_the_truncation_is_told_in_seconds(tmp_path):
     path = shorten(tone_file(tmp_path, "wav"), 0.5)
     assert reason(path) == "truncated: 4.00 s of the 8.00 s that the header promises"

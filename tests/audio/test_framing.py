@@ -196,8 +196,3 @@ def test_any_other_error_of_the_import_is_raised(tmp_path, files, error):
     done = import_with(tmp_path, FAKE | files)
     assert done.returncode == 1
     assert error in done.stderr
-
-
-def test_settings_are_read_without_torch():
-    code = "import sys, earlayers.audio.framing; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

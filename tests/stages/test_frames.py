@@ -141,7 +141,7 @@ def test_odd_names_give_the_results_of_plain_names(mine, workplace):
     assert list(odd.tracks["content_md5"]) == list(plain.tracks["content_md5"])
 
 
-def test_facts_about_the_files_and_copies_are_recorded(mine):
+def test_facts_about_the_files_and_copies_are_recorded(mine, caplog):
     soundfile.write(mine / "a/a_00.wav", np.stack([tone(500, 7, 44100)] * 2, axis=1), 44100)
     shutil.copy(mine / "b/b_01.wav", mine / "c/c_01.wav")
     soundfile.write(mine / "d/d_00.wav", np.clip(20 * tone(500, 5.8), -1, 1), 22050)
@@ -151,6 +151,7 @@ def test_facts_about_the_files_and_copies_are_recorded(mine):
     assert tracks.loc["b/b_01.wav", "content_md5"] == tracks.loc["c/c_01.wav", "content_md5"]
     assert tracks["content_md5"].nunique() == 39
     assert tracks.loc["d/d_00.wav", "warnings"].startswith("clipped: ")
+    assert "data/mine: 1 files used though clipped (tracks.parquet has all): d/d_00.wav" in caplog.text
     assert tracks.loc["d/d_00.wav", "seconds"] == pytest.approx(5.8)
 
 

@@ -21,6 +21,7 @@ CLIPPED_SHARE = 0.001  # of samples at full scale, from which on clipping is war
 LARGEST_SAMPLE = 100.0  # 40 dB over full scale: no music, however it was mastered
 LENGTH_TOLERANCE_SECONDS = 0.1  # lossy formats may count the codec's padding as length
 STREAMED_BYTES = 0x7FFF_0000  # from here on a length in a header says "not known when written"
+MP3_HEAD_BYTES = 2048  # more than the first frame
 OGG_TAIL_BYTES = 70_000  # more than the longest page of an Ogg stream
 
 Item = TypeVar("Item")
@@ -129,9 +130,14 @@ def _read(path: Path, sample_rate_hz: int, seconds: float) -> tuple[np.ndarray, 
     tolerance = LENGTH_TOLERANCE_SECONDS * rate_hz
     if len(samples) < min(wanted, promised) - tolerance:
         raise Unreadable(f"truncated: {_shortfall(len(samples), promised, rate_hz)}")
-    cut_behind = available < promised - tolerance
-    warnings = [f"truncated, the part used is whole: {_shortfall(available, promised, rate_hz)}"]
-    return samples, rate_hz, warnings if cut_behind else []
+    warnings = []
+    if available < promised - tolerance:
+        warnings.append(f"truncated, the part used is whole: {_shortfall(available, promised, rate_hz)}")
+    if promised == 0 and len(samples) < wanted:
+        warnings.append(
+            f"an mp3 that does not count its frames: perhaps more than {len(samples) / rate_hz:.2f} s"
+        )
+    return samples, rate_hz, warnings
 
 
 def _shortfall(found: int, promised: float, rate_hz: int) -> str:
@@ -164,9 +170,11 @@ def _open(path: Path) -> Any:
 
 
 def _promised_samples(sound: Any, path: Path) -> float:
-    """Samples that the header speaks of; infinite for an Ogg stream whose last page is missing."""
+    """Samples that the header speaks of; 0 where it does not, infinite for an Ogg stream without its end."""
     if sound.format == "OGG":
         return sound.frames if _ogg_ends(path) else math.inf
+    if sound.format == "MP3":
+        return sound.frames if _mp3_counts_frames(path) else 0
     # wav, au and aiff: libsndfile corrects a length that the file does not hold, and notes both
     note = re.search(r"^ *(?:data|Data Size|SSND) *: (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
     declared, found = (int(number) for number in note.groups()) if note else (0, 0)
@@ -182,6 +190,16 @@ def _ogg_ends(path: Path) -> bool:
         tail = file.read()
     flags = tail.rfind(b"OggS") + 5
     return 5 <= flags < len(tail) and bool(tail[flags] & 4)
+
+
+def _mp3_counts_frames(path: Path) -> bool:
+    """Whether an mp3 begins with a count of its frames; otherwise its length is a guess from the bit rate."""
+    with open(path, "rb") as file:
+        tag = file.read(10)
+        size = sum(byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=False))
+        file.seek(10 + size if tag.startswith(b"ID3") else 0)
+        beginning = file.read(MP3_HEAD_BYTES)
+    return any(mark in beginning for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _mixed_down(samples: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from earlayers.errors import UserError
 
 log = logging.getLogger(__name__)
 
+NAMED_PER_WARNING = 3
 NAMED_IN_ERROR = 20  # unusable files; each was named on the screen already
 
 
@@ -56,6 +58,7 @@ def run(dataset: str) -> None:
         with FrameWriter(temporary, front_end.dimensions) as writer:
             rows = list(_write(writer, tracks, read, front_end))
             writer.finish(pd.DataFrame(rows))
+        _tell_warnings(folder, rows)
         _refuse_too_many_bad(folder, rows, chosen.max_bad_fraction)
 
 
@@ -83,8 +86,6 @@ def _write(
         for track, (facts, frames) in zip(tracks, bar, strict=True):
             if facts["reason"]:
                 log.warning("unusable: %s: %s", track.path, facts["reason"])
-            elif facts["warnings"]:
-                log.warning("%s: %s", track.path, facts["warnings"])
             first = writer.add(frames)
             row = {"path": track.path, "genre": track.genre, "group": track.group, "part": track.part}
             yield row | facts | {"first_frame": first, "frames": len(frames)}
@@ -98,8 +99,23 @@ def _facts(reason: str, decoded: Decoded | None) -> dict[str, object]:
         "seconds": decoded.seconds if decoded else 0.0,
         "sample_rate_hz": decoded.sample_rate_hz if decoded else 0,
         "channels": decoded.channels if decoded else 0,
-        "content_md5": hashlib.md5(decoded.waveform.data).hexdigest() if decoded else "",
+        "content_md5": hashlib.md5(decoded.waveform.data, usedforsecurity=False).hexdigest()
+        if decoded
+        else "",
     }
+
+
+def _tell_warnings(folder: Path, rows: Sequence[dict[str, object]]) -> None:
+    """One line per kind of warning: loud records clip by the hundred, and unusable files must stand out."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for warning in filter(None, str(row["warnings"]).split("; ")):
+            kinds[warning.split(":")[0]].append(str(row["path"]))
+    for kind, named in sorted(kinds.items()):
+        some = ", ".join(named[:NAMED_PER_WARNING]) + (", ..." if len(named) > NAMED_PER_WARNING else "")
+        log.warning(
+            "%s: %d files used though %s (tracks.parquet has all): %s", folder, len(named), kind, some
+        )
 
 
 def _refuse_too_many_bad(folder: Path, rows: Sequence[dict[str, object]], allowed: float) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 import pandas as pd
 
 from earlayers import files, params, paths
-from earlayers.audio import splitting
+from earlayers.audio.splitting import transfer_parts
 from earlayers.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def run(dataset: str) -> None:
     tracks = found[found["status"] == "ok"].reset_index(drop=True)
     where = str(paths.data(dataset))
     columns = settings.datasets[dataset].split.build(tracks, where)
-    columns["transfer"] = splitting.transfer_parts(
+    columns["transfer"] = transfer_parts(
         tracks, where, settings.transfer.train_fraction, settings.transfer.seed
     )
     table = tracks[["path", "genre", "group"]].assign(**columns)
