@@ -113,7 +113,7 @@ def test_a_streamed_wav_that_never_knew_its_length_is_whole(tmp_path):
 
 
 def uncounted_mp3(path: Path, levels: tuple[float, float]) -> Path:
-    """Eight seconds of noise, louder or softer from half-way on: a variable-rate mp3, its first frame gone."""
+    """Eight seconds of noise, louder or softer from half-way on: variable rate, its first frame gone."""
     generator = np.random.default_rng(0)
     samples = np.concatenate([level * generator.standard_normal(4 * RATE) for level in levels]).clip(-1, 1)
     soundfile.write(path, samples, RATE, bitrate_mode="VARIABLE", compression_level=0.9)
