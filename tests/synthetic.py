@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,14 @@ def write_models(cell: str = CLASSIFIED, folds: int = 2, layer: str = "2", hidde
         width = 2 * hidden_units * (3 if layer == "all" else 1)
         vectors = np.random.default_rng(fold).normal(size=(60, width)).astype(np.float32)
         forest = RandomForestClassifier(10, random_state=fold).fit(vectors, np.arange(60) % len(GENRES))
-        facts = {"layer": layer, "aggregation": "window", "windows": params["windows"], "genres": GENRES}
+        weights = (folder / "network.safetensors").read_bytes()
+        facts = {
+            "network_sha256": hashlib.sha256(weights).hexdigest(),
+            "layer": layer,
+            "aggregation": "window",
+            "windows": params["windows"],
+            "genres": GENRES,
+        }
         save_classifier(paths.network(cell, fold), forest, facts)
 
 

@@ -213,27 +213,25 @@ def _over_files(
     if len(tasks) > 2:
         from earlayers.parallel import parallel_map
 
-        return [row for rows in parallel_map(work, tasks, description=description) for row in rows]
+        done = parallel_map(work, tasks, description=description, name=lambda files: str(files[0]))
+        return [row for rows in done for row in rows]
     from tqdm import tqdm
 
     bar = tqdm(files, description, unit="file", disable=None if progress else True)
     return [row for file in bar for row in work([file])]
 
 
-Folders = tuple[Path, Path, int]
+Folders = tuple[Path, Path, tuple[int, ...]]
 
 
 def _stamped(network: Path, forest: Path) -> Folders:
     """Folders and when their files were written: a model trained anew is then loaded anew."""
-    try:
-        files = (network / "network.safetensors", forest / "forest.skops")
-        return network, forest, max(file.stat().st_mtime_ns for file in files)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename} is missing: a model is a network and a forest") from None
+    files = [*sorted(network.glob("network.*")), *sorted(forest.glob("forest.*"))]
+    return network.resolve(), forest.resolve(), tuple(file.stat().st_mtime_ns for file in files)
 
 
 @lru_cache(maxsize=2)
-def _loaded(network: Path, forest: Path, stamp: int) -> Predictor:
+def _loaded(network: Path, forest: Path, stamp: tuple[int, ...]) -> Predictor:
     from earlayers.serving.predictor import load
 
     del stamp

@@ -81,8 +81,8 @@ def best_layer(result: Any) -> tuple[str, float]:
         result: content of results/classify/<cell>.json of a learned cell.
     """
     layers = result["validation"]["window"]
-    layer = max(layers, key=lambda name: layers[name]["mean"])
-    return layer, float(layers[layer]["mean"])
+    layer = max(layers, key=lambda name: layers[name]["mean"] or 0)
+    return layer, float(layers[layer]["mean"] or 0)
 
 
 def best_fold(cell: Cell) -> int:

@@ -152,11 +152,13 @@ def _open_forest(folder: Path, network_folder: Path, layers: NetworkLayers) -> t
             raise ValueError(f"it was fitted on aggregation {facts['aggregation']!r}, not on windows")
         if facts["layer"] not in layers.columns:
             raise ValueError(f"it wants layer {facts['layer']!r}, the network has {list(layers.columns)}")
-        if facts.get("network_sha256", found := weights_sha256(network_folder)) != found:
+        if facts["network_sha256"] != weights_sha256(network_folder):
             raise ValueError(f"it was fitted on another network than {network_folder}, by the checksum")
         span = layers.columns[facts["layer"]]
         check_classifier(saved.classifier, 2 * (span.stop - span.start), len(genres))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise UserError(f"{folder}/forest.json does not say its {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{folder} does not fit the network in {network_folder}: {error}") from None
     return saved.classifier, facts
 

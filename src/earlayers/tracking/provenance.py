@@ -6,9 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from earlayers import paths
+from earlayers import params, paths
 from earlayers.reporting.cells import Cell
 
 LOCK = Path("dvc.lock")
@@ -76,13 +74,12 @@ _cache: dict[tuple[str, int], dict[str, Any]] = {}
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    # a lock of fifty stages takes a tenth of a second to parse, and a sync asks for it two hundred times
+    # a lock of fifty stages takes half a second to parse, and a sync asks for it two hundred times
     if not path.exists():
         return {}
     key = (str(path.absolute()), path.stat().st_mtime_ns)
     if key not in _cache:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        _cache[key] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
+        _cache[key] = params.read(path) or {}
     return _cache[key]
 
 

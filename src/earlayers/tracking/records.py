@@ -172,12 +172,19 @@ def _training(cell: Cell) -> Any:
 
 def _training_figures(result: Any) -> dict[str, float]:
     folds = result["folds"].values()
-    return {
-        "valid_acc": result["valid_accuracy"]["mean"],
-        "valid_std": result["valid_accuracy"]["std"],
-        "sec": result["seconds"]["mean"],
-        "epochs": sum(fold["epochs"] for fold in folds) / len(folds),
-    }
+    return _known(
+        {
+            "valid_acc": result["valid_accuracy"]["mean"],
+            "valid_std": result["valid_accuracy"]["std"],
+            "sec": result["seconds"]["mean"],
+            "epochs": sum(fold["epochs"] for fold in folds) / len(folds),
+        }
+    )
+
+
+def _known(figures: dict[str, Any]) -> dict[str, float]:
+    """Leave out what is not known: a single fold has no deviation."""
+    return {name: float(value) for name, value in figures.items() if value is not None}
 
 
 def _training_table(result: Any) -> dict[str, list[Any]]:
@@ -188,7 +195,7 @@ def _training_table(result: Any) -> dict[str, list[Any]]:
 
 
 def _accuracies(result: Any) -> dict[str, float]:
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for aggregation, layers in result["accuracy"].items():
         mean, deviation = _SECTIONS[aggregation]
         for layer, figures in layers.items():
@@ -198,7 +205,7 @@ def _accuracies(result: Any) -> dict[str, float]:
         found |= {"net": result["network"]["mean"], "net_std": result["network"]["std"]}
     for layer, figures in result.get("validation", {}).get("window", {}).items():
         found[f"val/{_LAYERS.get(layer, f'l{layer}')}"] = figures["mean"]
-    return found
+    return _known(found)
 
 
 def _accuracy_table(result: Any) -> dict[str, list[Any]]:
