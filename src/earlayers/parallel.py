@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,6 +121,7 @@ def _in_processes(
 
 def _work(function: Callable[[Item], Result], item: Item, name: str, note: Path, level: int) -> Result:
     """Run in a worker: leave a note of who works on what, so that the parent can name it should this die."""
+    _end_with_parent()
     # the worker may have served other items before
     logging.basicConfig(level=level, format=f"{name}: %(message)s", force=True)
     note.write_text(str(os.getpid()))
@@ -124,6 +129,19 @@ def _work(function: Callable[[Item], Result], item: Item, name: str, note: Path,
         result = function(item)
     note.unlink()
     return result
+
+
+@cache
+def _end_with_parent() -> None:
+    """Watch, once a worker: loky's workers outlive a parent that was killed, and would go on unseen."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from earlayers.learning.alignment import aligned
 from earlayers.learning.seeds import Purpose, generator
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Cuts:
         """
         for piece in self.pieces:
             data = self.data[piece.folds]
-            frames = torch.empty(*piece.rows.shape, data[0].frames.shape[1] + 1)
+            frames = aligned(*piece.rows.shape, data[0].frames.shape[1] + 1)
             frames[..., -1] = 1
             for fold, rows, out in zip(data, piece.rows, frames, strict=True):
                 fold.standardised(rows, out=out[:, :-1])

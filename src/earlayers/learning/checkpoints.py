@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,19 +60,15 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that is whole and belongs to this training, or None."""
-        import torch
-
         for file in self._files():
-            content = file.read_bytes()
-            digest, archive = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-            if hashlib.sha256(archive).digest() != digest:
+            stored = _read(file)
+            if stored is None:
                 logger.warning("%s is damaged, going back to the checkpoint before it", file)
-                continue
-            stored = torch.load(io.BytesIO(archive), weights_only=True)
-            if stored["fingerprint"] == self.fingerprint:
+            elif stored["fingerprint"] == self.fingerprint:
                 state: dict[str, Any] = stored["state"]
                 return state
-            logger.info("%s belongs to other settings or data and is not used", file)
+            else:
+                logger.info("%s belongs to other settings or data and is not used", file)
         # a leftover would count as newer than the first states of the training that begins now
         for file in self._files():
             file.unlink()
@@ -80,6 +77,21 @@ class Checkpoints:
     def _files(self) -> list[Path]:
         """Newest first."""
         return sorted(self.folder.glob("epoch_*.checkpoint"), reverse=True) if self.folder else []
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The content of a checkpoint, or None when it is damaged or holds more than numbers and texts."""
+    import torch
+
+    content = file.read_bytes()
+    digest, archive = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if hashlib.sha256(archive).digest() != digest:
+        return None
+    try:
+        stored: dict[str, Any] = torch.load(io.BytesIO(archive), weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError):
+        return None
+    return stored
 
 
 @contextmanager

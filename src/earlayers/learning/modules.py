@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 
+from earlayers.learning.alignment import aligned
 from earlayers.learning.batches import Cuts
 from earlayers.learning.hessian_free import BernoulliCrossEntropy, HessianFree, SoftmaxCrossEntropy, closures
 from earlayers.learning.methods import HessianFreeSettings, Sgd
@@ -145,7 +146,7 @@ class StackedSgdModule(FoldsModule):
         totals = [0.0] * len(self.runs)
         for folds, frames, classes in batch:
             batches = self.stack.batches(frames, classes, chances[folds], self.batch_frames)
-            logits = frames.new_empty(*classes.shape, len(self.runs[0].data.genres))
+            logits = aligned(*classes.shape, len(self.runs[0].data.genres), like=frames)
             self.step(partial(self.stack.descend, folds, batches, logits), folds=folds)
             _add(totals, folds, losses(logits, classes, self.stack.output))
         for run, measures, total in zip(self.runs, self.measures, totals, strict=True):
@@ -200,7 +201,7 @@ class HessianFreeModule(FoldsModule):
             settings: of the optimiser.
         """
         super().__init__([run])
-        self.network = network.eval()
+        self.network = network
         self.output = output
         self.settings = settings
         self.method = settings.build(network)

@@ -16,13 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from earlayers.learning.network import ACTIVATIONS, LINKS, Network
+from earlayers.learning.alignment import aligned, aligned_copy
+from earlayers.learning.network import ACTIVATIONS, Network
 
 aten = torch.ops.aten
 IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
     "sigmoid": torch.sigmoid_,
     "tanh": torch.tanh_,
+}
+LINKS_INTO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "softmax": lambda logits, out: torch.softmax(logits, -1, out=out),
+    "sigmoid": lambda logits, out: torch.sigmoid(logits, out=out),
 }
 # each turns errors at a layer's outputs into errors at its inputs, in place
 DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -57,7 +62,7 @@ class Batches:
     """Neighbouring minibatches of several folds, with their dropout drawn.
 
     Attributes:
-        frames: standardised, and a last column of ones, shape (folds, frames, bins + 1).
+        frames: standardised, and a last column of ones, aligned, shape (folds, frames, bins + 1).
         classes: numbers of the genres, shape (folds, frames).
         masks: for every hidden layer the factors of its units, or None, shape (folds, frames, units).
         batch_frames: frames of a minibatch; the last may hold fewer.
@@ -67,6 +72,31 @@ class Batches:
     classes: Tensor
     masks: list[Tensor | None]
     batch_frames: int
+
+
+class Workspace:
+    """What forward and backward over one minibatch write to, for one size of minibatch.
+
+    Attributes:
+        padded: for every hidden layer its dropped activations and a last column of ones,
+            shape (folds, frames, units + 1).
+        units: the same without the column.
+        errors: for every layer but the input's, shape (folds, frames, units).
+    """
+
+    def __init__(self, weights: Sequence[Tensor], frames: Tensor) -> None:
+        """Make room.
+
+        Args:
+            weights: of all layers.
+            frames: of a minibatch.
+        """
+        folds, count = frames.shape[:2]
+        self.padded = [aligned(folds, count, layer.shape[1], like=frames) for layer in weights[1:]]
+        self.units = [padded[..., :-1] for padded in self.padded]
+        self.errors = [aligned(folds, count, layer.shape[2], like=frames) for layer in weights]
+        for padded in self.padded:
+            padded[..., -1] = 1
 
 
 class Stack(nn.Module):
@@ -89,10 +119,10 @@ class Stack(nn.Module):
         self.dropout, self.input_dropout = first.dropout, first.input_dropout
         states = [network.state_dict() for network in networks]
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.stack([_with_bias_row(state, layer) for state in states]))
+            nn.Parameter(aligned_copy(torch.stack([_with_bias_row(state, layer) for state in states])))
             for layer in range(len(first.layers))
         )
-        self._hidden: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+        self._workspaces: dict[tuple[int, ...], Workspace] = {}
 
     def network_state(self, fold: int) -> dict[str, Tensor]:
         """Copies of one fold's weights, named as in `Network.state_dict`."""
@@ -149,7 +179,7 @@ class Stack(nn.Module):
         Args:
             folds: which of the stack.
             batches: their frames.
-            logits: receives the logits of all frames, each from before its minibatch's update,
+            logits: receives the logits of all frames, each from before its minibatch's update; aligned,
                 shape (folds, frames, genres).
 
         Yields:
@@ -157,45 +187,49 @@ class Stack(nn.Module):
         """
         weights = [layer.data[folds] for layer in self.weights]
         backward = [layer[:, :-1].transpose(1, 2) for layer in weights]
-        codes = torch.eye(logits.shape[-1], device=logits.device)[batches.classes]
+        codes = torch.eye(logits.shape[-1], dtype=logits.dtype, device=logits.device)[batches.classes]
         for start in range(0, batches.frames.shape[1], batches.batch_frames):
             window = slice(start, start + batches.batch_frames)
+            frames, outputs = batches.frames[:, window], logits[:, window]
             masks = [None if mask is None else mask[:, window] for mask in batches.masks]
-            outputs = logits[:, window]
-            inputs, hidden = self._forward(weights, batches.frames[:, window], masks, outputs)
-            errors = LINKS[self.output](outputs).sub_(codes[:, window])
+            work = self._workspace(weights, frames)
+            hidden = self._forward(weights, frames, masks, outputs, work)
+            errors = LINKS_INTO[self.output](outputs, work.errors[-1]).sub_(codes[:, window])
             for layer in reversed(range(1, len(weights))):
                 # the errors below need this layer's weights from before the update
-                below = torch.bmm(errors, backward[layer])
-                yield layer, inputs[layer], errors
+                below = torch.bmm(errors, backward[layer], out=work.errors[layer - 1])
+                yield layer, work.padded[layer - 1].transpose(1, 2), errors
                 mask = masks[layer - 1]
                 errors = below if mask is None else below.mul_(mask)
                 DERIVATIVES[self.activation](errors, hidden[layer - 1])
-            yield 0, inputs[0], errors
+            yield 0, frames.transpose(1, 2), errors
 
     def _forward(
-        self, weights: list[Tensor], frames: Tensor, masks: list[Tensor | None], logits: Tensor
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Write the logits; return every layer's inputs, transposed, and the hidden activations undropped."""
-        inputs, hidden = [frames], []
-        function = IN_PLACE[self.activation]
-        for layer, mask, (padded, units) in zip(weights, masks, self._hidden_of(frames), strict=False):
+        self,
+        weights: list[Tensor],
+        frames: Tensor,
+        masks: list[Tensor | None],
+        logits: Tensor,
+        work: Workspace,
+    ) -> list[Tensor]:
+        """Fill the workspace's activations and the logits; return the activations before dropout."""
+        below, hidden = frames, []
+        for layer, mask, padded, units in zip(weights, masks, work.padded, work.units, strict=False):
             if mask is None:
-                hidden.append(function(torch.bmm(inputs[-1], layer, out=units)))
+                hidden.append(IN_PLACE[self.activation](torch.bmm(below, layer, out=units)))
             else:
-                hidden.append(function(torch.bmm(inputs[-1], layer)))
-                torch.mul(hidden[-1], mask, out=units)
-            inputs.append(padded)
-        torch.bmm(inputs[-1], weights[-1], out=logits)
-        return [below.transpose(1, 2) for below in inputs], hidden
+                found = torch.bmm(below, layer, out=aligned(*units.shape, like=units))
+                hidden.append(IN_PLACE[self.activation](found))
+                torch.mul(found, mask, out=units)
+            below = padded
+        torch.bmm(below, weights[-1], out=logits)
+        return hidden
 
-    def _hidden_of(self, frames: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For every hidden layer a tensor (folds, frames, units + 1), its last column one, and its units."""
+    def _workspace(self, weights: list[Tensor], frames: Tensor) -> Workspace:
         size = frames.shape[:2]
-        if size not in self._hidden:
-            padded = [frames.new_ones(*size, weights.shape[1]) for weights in self.weights[1:]]
-            self._hidden[size] = [(found, found[..., :-1]) for found in padded]
-        return self._hidden[size]
+        if size not in self._workspaces:
+            self._workspaces[size] = Workspace(weights, frames)
+        return self._workspaces[size]
 
 
 class StackedSgd(Optimizer):
@@ -219,7 +253,7 @@ class StackedSgd(Optimizer):
         super().__init__(params, {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay})
         if momentum:
             for weights in self.param_groups[0]["params"]:
-                self.state[weights]["velocity"] = torch.zeros_like(weights)
+                self.state[weights]["velocity"] = aligned_copy(torch.zeros_like(weights))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Iterable[Factors]], *, folds: slice = slice(None)) -> None:  # type: ignore[override]

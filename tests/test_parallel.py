@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from earlayers import parallel
+from earlayers.errors import UserError
+
+
+def square_slowly_first(number: int) -> int:
+    time.sleep(0.2 if number == 0 else 0)
+    return number**2
+
+
+def threads_and_process(number: int) -> tuple[int, str, int]:
+    import torch
+
+    return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.getpid()
+
+
+def die_on_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def refuse(number: int) -> int:
+    raise UserError(f"item {number} must be even")
+
+
+def name(number: int) -> str:
+    return f"clip_{number}.wav"
+
+
+def test_results_keep_the_order_of_the_items():
+    found = parallel.parallel_map(square_slowly_first, range(6), description="squares", jobs=2)
+    assert found == [0, 1, 4, 9, 16, 25]
+
+
+def test_every_worker_is_another_process_with_one_thread():
+    for threads, variable, process in parallel.parallel_map(
+        threads_and_process, range(2), description="threads", jobs=2
+    ):
+        assert (threads, variable) == (1, "1")
+        assert process != os.getpid()
+
+
+def test_one_job_works_here_with_one_thread_and_leaves_the_settings_as_they_were(monkeypatch):
+    import torch
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    (found,) = parallel.parallel_map(threads_and_process, [0], description="threads")
+    assert found == (1, "1", os.getpid())
+    assert torch.get_num_threads() == 2
+    assert "OMP_NUM_THREADS" not in os.environ
+    torch.set_num_threads(before)
+
+
+def test_a_worker_that_dies_is_reported_with_its_item_and_process():
+    with pytest.raises(
+        UserError, match=r"frames: a worker process died while at work on .*clip_3\.wav \(process \d+\)"
+    ):
+        parallel.parallel_map(die_on_three, range(8), description="frames", jobs=2, name=name)
+
+
+def test_the_pool_works_again_after_a_death():
+    assert parallel.parallel_map(square_slowly_first, range(3), description="squares", jobs=2) == [0, 1, 4]
+
+
+def test_what_the_function_raises_comes_through():
+    with pytest.raises(UserError, match="item 0 must be even"):
+        parallel.parallel_map(refuse, [0], description="x", jobs=1)
+    with pytest.raises(UserError, match="must be even"):
+        parallel.parallel_map(refuse, [0, 1], description="x", jobs=2)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_of_jobs_is_refused_by_name(monkeypatch, value):
+    monkeypatch.setenv("EARLAYERS_JOBS", value)
+    with pytest.raises(UserError, match=f"EARLAYERS_JOBS must be a positive whole number, found '{value}'"):
+        parallel.jobs()
+
+
+def test_jobs_come_from_the_environment_or_the_cores(monkeypatch):
+    monkeypatch.setenv("EARLAYERS_JOBS", "7")
+    assert parallel.jobs() == 7
+    monkeypatch.delenv("EARLAYERS_JOBS")
+    assert parallel.jobs() == len(os.sched_getaffinity(0))
+
+
+def test_a_wrong_device_is_refused_with_the_choices(monkeypatch):
+    monkeypatch.setenv("EARLAYERS_DEVICE", "tpu")
+    with pytest.raises(UserError, match="one of cpu, cuda, auto, found 'tpu'"):
+        parallel.device()
+    monkeypatch.delenv("EARLAYERS_DEVICE")
+    assert parallel.device() == "cpu"
+
+
+def test_the_parent_of_the_train_stage_loads_no_heavy_library():
+    code = (
+        "import sys, earlayers.stages.train, earlayers.parallel;"
+        "print(sorted({'torch', 'pytorch_lightning', 'sklearn', 'mlflow', 'torchaudio'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
