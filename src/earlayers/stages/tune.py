@@ -259,39 +259,51 @@ def _fingerprint(settings: Params, job: Job) -> str:
 
 
 def _conduct(job: Job, trials: int, timeout: float | None) -> None:
+    from earlayers.tracking.studies import log_study
     from earlayers.tuning.progress import run_with_progress
     from earlayers.tuning.study import open_study
+    from earlayers.tuning.views import study_record, trial_records
+    from earlayers.tuning.worker import worker_name
 
     study = open_study(job)
+
+    def show() -> None:
+        # each machine shows its own trials as they end, or two would show the same one twice
+        log_study(study_record(study, job, []), trial_records(study, job, worker_name("")))
+
     try:
-        run_with_progress(study, job, trials, timeout, Path("build/tune") / job.study)
+        run_with_progress(study, job, trials, timeout, Path("build/tune") / job.study, show)
     finally:
-        # an interrupted study is a result too
-        _write(study, job)
+        # an interrupted study is a result too; on disk first
+        written = _write(study, job)
+        log_study(study_record(study, job, written), trial_records(study, job))
 
 
-def _write(study: Any, job: Job) -> None:
+def _write(study: Any, job: Job) -> list[Path]:
+    """Write summary, table, figures and page; returns what was written."""
     from earlayers.tuning import figures, summary
     from earlayers.tuning.applying import write_yaml
 
     cell = paths.key(job.dataset, job.method_name, job.hidden_units)
     cell += "-grid" if job.on_grid else "-seconds" if len(job.objectives) > 1 else ""
     content = summary.summarise(study, job)
-    write_yaml(_result(cell), content)
-    files.write_text(_result(cell, ".csv"), summary.trial_table(study, job))
+    written = [_result(cell), _result(cell, ".csv")]
+    write_yaml(written[0], content)
+    files.write_text(written[1], summary.trial_table(study, job))
     for name, figure in figures.draw(study, job).items():
-        with files.replacing(_result(cell, "") / f"{name}.png") as temporary:
+        written.append(_result(cell, "") / f"{name}.png")
+        with files.replacing(written[-1]) as temporary:
             figure.savefig(temporary, format="png", dpi=110)
     page = figures.page(study, job)
     if page is not None:
-        files.write_text(Path("build/tune") / f"{cell}.html", page)
+        written.append(Path("build/tune") / f"{cell}.html")
+        files.write_text(written[-1], page)
     for name in ("best", "paper"):
         if content[name]:
             score = content[name]["valid_accuracy"]
             log.info("%s: %.2f +- %.2f %% %s", name, score["mean"], score["std"], content[name]["values"])
-    log.info(
-        "written: %s, .csv, figures; nothing is in params.yaml yet (earlayers tune-apply)", _result(cell)
-    )
+    log.info("written: %s", ", ".join(str(path) for path in written))
+    return written
 
 
 def _stages_of(method: str) -> list[str]:

@@ -13,5 +13,6 @@ conductor   the process that starts workers, hands out trials and notices the de
 progress    running with a bar and a line for every trial
 summary     a study -> the numbers that are kept
 figures     a study -> pictures and one page that open offline
+views       a study -> what MLflow shows of it
 applying    the best values -> params.yaml
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
@@ -91,6 +92,7 @@ class Objective:
         """
         # first of all: a trial without a name is taken for one whose process died at its birth
         trial.set_user_attr("worker", self.worker)
+        before = time.process_time()
         try:
             return self._run(trial)
         except (TrialPruned, Interrupted):
@@ -98,6 +100,8 @@ class Objective:
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             raise TrialFailed from error
+        finally:
+            trial.set_user_attr("cpu_seconds", time.process_time() - before)
 
     def _run(self, trial: Trial) -> float | tuple[float, float]:
         method = self._method(trial)

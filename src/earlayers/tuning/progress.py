@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from tqdm import tqdm
@@ -19,7 +19,14 @@ from earlayers.tuning.summary import cost, why_ended
 log = logging.getLogger(__name__)
 
 
-def run_with_progress(study: Study, job: Job, trials: int, timeout_seconds: float | None, logs: Path) -> None:
+def run_with_progress(
+    study: Study,
+    job: Job,
+    trials: int,
+    timeout_seconds: float | None,
+    logs: Path,
+    on_finished: Callable[[], None],
+) -> None:
     """Conduct a study until it holds a number of trials.
 
     Args:
@@ -28,24 +35,25 @@ def run_with_progress(study: Study, job: Job, trials: int, timeout_seconds: floa
         trials: that it should hold in the end.
         timeout_seconds: after this long no trial is begun; None for no limit.
         logs: folder of the workers' logs.
+        on_finished: called after every trial that ends.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, once the workers have ended.
         UserError: when workers die or trials fail one after another.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     done = len(spent(study))
     log.info("study %s: %d of %d trials are there; workers: %d", job.study, done, trials, job.workers)
     # lines of the log appear above the bar instead of through it
     with logging_redirect_tqdm(), tqdm(total=max(trials, done), initial=done, unit="trial") as bar:
         bar.set_postfix_str(describe_best(study))
 
-        def on_finished(trial: FrozenTrial) -> None:
+        def note(trial: FrozenTrial) -> None:
             log.info("%s", describe(trial))
             bar.set_postfix_str(describe_best(study))
             bar.update()
+            on_finished()
 
-        Conductor(study, job, trials, timeout_seconds, logs, on_finished).run()
+        Conductor(study, job, trials, timeout_seconds, logs, note).run()
 
 
 def describe(trial: FrozenTrial) -> str:

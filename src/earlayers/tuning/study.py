@@ -16,7 +16,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from earlayers.tuning.job import Job
-from earlayers.tuning.spaces import with_values
+from earlayers.tuning.spaces import Values, with_values
 from earlayers.tuning.storage import MISSED_HEARTBEATS, open_storage, retry
 
 DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "seconds": StudyDirection.MINIMIZE}
@@ -62,6 +62,7 @@ def open_study(job: Job) -> Study:
     Returns:
         The study.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(job.storage, job.heartbeat_seconds)
     study = _create_or_load(job, storage)
     # the grid holds the paper's values as one of its points
@@ -120,6 +121,20 @@ def best_trial(study: Study) -> FrozenTrial | None:
     """The complete trial with the highest accuracy, the earlier one on a tie; None where there is none."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return max(complete, key=lambda trial: (accuracy(trial), -trial.number), default=None)
+
+
+def values_of(trial: FrozenTrial, job: Job) -> Values:
+    """All values of a trial; what a grid did not name is the paper's."""
+    return {**job.search.paper_values(), **trial.params}
+
+
+def paper_trial(study: Study, job: Job) -> FrozenTrial | None:
+    """The complete trial with the paper's values; None where there is none."""
+    paper = job.search.paper_values()
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.user_attrs.get("origin") == PAPER or values_of(trial, job) == paper:
+            return trial
+    return None
 
 
 def give_up_abandoned(study: Study, heartbeat_seconds: int) -> None:

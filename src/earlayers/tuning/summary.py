@@ -12,8 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from earlayers.tuning.job import Job
-from earlayers.tuning.spaces import Values
-from earlayers.tuning.study import PAPER, best_trial, is_spent, spent
+from earlayers.tuning.study import best_trial, is_spent, paper_trial, values_of
 
 NOTE = (
     "mean accuracy over the folds' validation frames, in percent; the best of many trials is flattered by "
@@ -33,7 +32,7 @@ def summarise(study: Study, job: Job) -> dict[str, Any]:
         valid_accuracy with mean, std (ddof 1) and every fold, seconds; None where there is none yet), the
         gain of the best over the paper's, and the Pareto front where there are two objectives.
     """
-    best, paper = best_trial(study), _paper_trial(study, job)
+    best, paper = best_trial(study), paper_trial(study, job)
     content: dict[str, Any] = {
         "study": study.study_name,
         "dataset": job.dataset,
@@ -47,7 +46,9 @@ def summarise(study: Study, job: Job) -> dict[str, Any]:
             "frame_stride": job.search.frame_stride,
         },
         "trials": counts(study),
-        "cpu_seconds": round(sum(cost(trial) for trial in spent(study)), 1),
+        "cpu_seconds": round(
+            sum(t.user_attrs.get("cpu_seconds", 0.0) for t in study.get_trials(deepcopy=False)), 1
+        ),
         "best": best and entry(best, job),
         "paper": paper and entry(paper, job),
         "gain": best and paper and gain(best, paper),
@@ -113,11 +114,6 @@ def trial_table(study: Study, job: Job) -> str:
     return text.getvalue()
 
 
-def values_of(trial: FrozenTrial, job: Job) -> Values:
-    """All values of a trial; what a grid did not name is the paper's."""
-    return {**job.search.paper_values(), **trial.params}
-
-
 def fold_accuracies(trial: FrozenTrial) -> list[float]:
     """Validation accuracy of every fold that was run to its end, in percent."""
     return [fold["accuracy"] for fold in trial.user_attrs.get("folds", [])]
@@ -148,12 +144,3 @@ def _row(trial: FrozenTrial, job: Job, folds: list[str]) -> dict[str, Any]:
         "why": why_ended(trial),
         **(values_of(trial, job) if trial.params else {}),
     }
-
-
-def _paper_trial(study: Study, job: Job) -> FrozenTrial | None:
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    paper = job.search.paper_values()
-    for trial in complete:
-        if trial.user_attrs.get("origin") == PAPER or values_of(trial, job) == paper:
-            return trial
-    return None

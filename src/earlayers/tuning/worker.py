@@ -32,8 +32,8 @@ STOP = b"stop\n"
 READY = b"ready\n"
 
 
-def worker_name(pid: int) -> str:
-    """The name of a worker of this machine, as its trials carry it."""
+def worker_name(pid: int | str) -> str:
+    """The name of a worker of this machine, as its trials carry it; how all begin where pid is empty."""
     return f"{socket.gethostname()}:{pid}"
 
 
