@@ -2,82 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import logging
-import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
+from earlayers.default_data.folders import (
+    COLUMNS,
+    Made,
+    is_complete,
+    prepare,
+    read_table,
+    stamp,
+    write_table,
+)
 from earlayers.default_data.musicxml import read_score, read_source
-from earlayers.default_data.notes import Note, UnusablePieceError, excerpt, repeated
-from earlayers.default_data.rendering import CLIP_QUARTERS, render_mp3
+from earlayers.default_data.notes import PlayedNote, UnusablePieceError, excerpt, repeated
+from earlayers.default_data.rendering import CLIP_SECONDS, render_mp3
 from earlayers.default_data.repertoires import Excerpt, Repertoire, corpus_folder, excerpts
 from earlayers.default_data.tunebook import read_tune
-from earlayers.default_data.workers import parallel_map
-from earlayers.errors import UserError
-from earlayers.files import replacing, write_text
+from earlayers.files import replacing
+from earlayers.parallel import parallel_map
 
 CLIPS_PER_GENRE = 32
-RECIPE = 1  # raise it when a change here changes the audio: folders of an older recipe are made anew
-COLUMNS = ("path", "genre", "group", "title", "source")
-LOG = logging.getLogger(__name__)
+RECIPE = 2  # raise it when a change here changes the audio: folders of an older recipe are made anew
 
 
-@dataclass(frozen=True)
-class Made:
-    """What became of a dataset: how many clips it has, what was left out and why, whether work was needed."""
-
-    clips: int
-    skipped: list[str]
-    was_complete: bool
-
-
-def stamp(repertoire: Repertoire) -> str:
-    """What the audio depends on, as JSON: recipe, size, and the versions of what renders it."""
-    import soundfile
-
-    packages = ("music21", "pretty_midi", "midirenderer", "soundfile")
-    content = {"recipe": RECIPE, "clips_per_genre": CLIPS_PER_GENRE, "genres": list(repertoire.genres)}
-    content |= {package: version(package) for package in packages}
-    return json.dumps(content | {"libsndfile": soundfile.__libsndfile_version__}, indent=1) + "\n"
-
-
-def is_complete(folder: Path, wanted_stamp: str) -> bool:
-    """Whether the folder was finished with this recipe and all its files are still there."""
-    table, found = folder / "tracks.csv", folder / "recipe.json"
-    if not (table.is_file() and found.is_file() and found.read_text(encoding="utf-8") == wanted_stamp):
-        return False
-    with table.open(encoding="utf-8", newline="") as rows:
-        return all((folder / row["path"]).is_file() for row in csv.DictReader(rows))
-
-
-def prepare(folder: Path, wanted_stamp: str, genres: list[str]) -> None:
-    """Make the folder ready: what an earlier run of the same recipe left is kept, other recipes' clips go.
-
-    Raises:
-        UserError: when the folder holds something that this program did not make.
-    """
-    found = folder / "recipe.json"
-    if folder.exists() and any(folder.iterdir()) and not found.is_file():
-        raise UserError(
-            f"{folder} must be empty or made by `earlayers data`, found files without a recipe.json; "
-            "move them to another folder of data/ to use them as a dataset of their own"
-        )
-    # first of all: from here on nobody takes the folder for complete
-    (folder / "tracks.csv").unlink(missing_ok=True)
-    if found.is_file() and found.read_text(encoding="utf-8") != wanted_stamp:
-        for genre in genres:
-            shutil.rmtree(folder / genre, ignore_errors=True)
-    write_text(found, wanted_stamp)
-
-
-def notes_of(chosen: Excerpt) -> list[Note]:
+def notes_of(chosen: Excerpt) -> list[PlayedNote]:
     """Read the piece of an excerpt and cut the excerpt out.
 
     Raises:
@@ -85,12 +36,12 @@ def notes_of(chosen: Excerpt) -> list[Note]:
     """
     source, start = chosen.place
     if chosen.piece.tune:
-        score = repeated(read_tune(chosen.piece.tune), CLIP_QUARTERS)
+        score = repeated(read_tune(chosen.piece.tune), CLIP_SECONDS)
     else:
         score = read_score(read_source(corpus_folder() / source))
     if chosen.piece.voices not in (None, score.voices):
         raise UnusablePieceError(f"has {score.voices} parts, this genre takes {chosen.piece.voices}")
-    return excerpt(score, start, CLIP_QUARTERS)
+    return excerpt(score, start, CLIP_SECONDS)
 
 
 def make_clip(folder: Path, chosen: Excerpt) -> str | None:
@@ -114,15 +65,6 @@ def row_of(made: Excerpt) -> dict[str, str]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def write_table(path: Path, made: list[Excerpt]) -> None:
-    """Write tracks.csv, sorted by path; the same bytes on every system."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(sorted((row_of(clip) for clip in made), key=lambda row: row["path"]))
-    write_text(path, text.getvalue())
-
-
 def make_all(folder: Path, offers: dict[str, Iterator[Excerpt]]) -> tuple[list[Excerpt], list[str]]:
     """Make clips until every genre has its number or nothing more to offer.
 
@@ -140,15 +82,24 @@ def make_all(folder: Path, offers: dict[str, Iterator[Excerpt]]) -> tuple[list[E
     skipped: list[str] = []
     while True:
         have = Counter(clip.genre for clip in made)
-        # zip stops at the shorter one: the number that is missing, or the end of the offers
+        # the range stands first: zip then takes no offer that it does not use
         chosen = [
             offer
             for genre, offered in offers.items()
             for _, offer in zip(range(CLIPS_PER_GENRE - have[genre]), offered, strict=False)
         ]
         if not chosen:
-            return made, skipped
-        reasons = parallel_map(partial(make_clip, folder), chosen, description=f"rendering {folder.name}")
+            return made, skipped + [
+                f"{genre}: {CLIPS_PER_GENRE - have[genre]} of {CLIPS_PER_GENRE} clips, its pieces are used up"
+                for genre in offers
+                if have[genre] < CLIPS_PER_GENRE
+            ]
+        reasons = parallel_map(
+            partial(make_clip, folder),
+            chosen,
+            description=f"rendering {folder.name}",
+            name=lambda clip: clip.file_name,
+        )
         made += [offer for offer, reason in zip(chosen, reasons, strict=True) if reason is None]
         skipped += [reason for reason in reasons if reason is not None]
 
@@ -163,12 +114,13 @@ def make_dataset(folder: Path, repertoire: Repertoire) -> Made:
     Raises:
         UserError: when the folder holds something that this program did not make.
     """
-    wanted_stamp = stamp(repertoire)
+    genres = list(repertoire.genres)
+    recipe = {"recipe": RECIPE, "clips_per_genre": CLIPS_PER_GENRE, "genres": genres}
+    wanted_stamp = stamp(recipe, ("music21", "pretty_midi", "midirenderer"))
     if is_complete(folder, wanted_stamp):
-        with (folder / "tracks.csv").open(encoding="utf-8", newline="") as rows:
-            return Made(sum(1 for _ in csv.DictReader(rows)), [], was_complete=True)
-    prepare(folder, wanted_stamp, list(repertoire.genres))
+        return Made(len(read_table(folder)), [], was_complete=True)
+    prepare(folder, wanted_stamp, genres)
     offers = {genre: excerpts(genre, find(), repertoire.program) for genre, find in repertoire.genres.items()}
     made, skipped = make_all(folder, offers)
-    write_table(folder / "tracks.csv", made)
+    write_table(folder, [row_of(clip) for clip in made])
     return Made(len(made), skipped, was_complete=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from earlayers.default_data.notes import Note, Score, UnusablePieceError
+from earlayers.default_data.notes import Bar, Note, Score, UnusablePieceError, beat_quarters
 
 # bounds the time of one piece by its size, so that the choice does not depend on the speed of the machine
 LARGEST_SOURCE_BYTES = 32_000_000
@@ -50,6 +50,7 @@ class Part:
 
     divisions: float = 1.0
     bar_quarters: float = math.inf  # by the time signature
+    beat_quarters: float = 1.0
     transposition: int = 0
     tied: dict[int, int] = field(default_factory=dict)  # pitch -> index in notes of the note being held
     notes: list[Note] = field(default_factory=list)
@@ -81,6 +82,7 @@ class Part:
         beats, unit = attributes.findtext("time/beats", ""), attributes.findtext("time/beat-type", "")
         if beats.isdigit() and unit.isdigit():
             self.bar_quarters = 4 * int(beats) / int(unit)
+            self.beat_quarters = beat_quarters(int(beats), int(unit))
         if (transpose := attributes.find("transpose")) is not None:
             octaves = int(float(transpose.findtext("octave-change") or 0))
             self.transposition = int(float(transpose.findtext("chromatic") or 0)) + 12 * octaves
@@ -124,15 +126,16 @@ def read_score(content: bytes) -> Score:
         root = ElementTree.fromstring(content)
         measures = [part.findall("measure") for part in root.findall("part")]
         parts = [Part() for _ in measures]
-        bars: list[float] = []
+        bars: list[Bar] = []
         begin = 0.0
         for number in range(max(map(len, measures), default=0)):
-            bars.append(begin)
             present = [
                 (part, own[number]) for part, own in zip(parts, measures, strict=True) if number < len(own)
             ]
             # parts are lined up bar by bar: a part that leaves a bar incomplete does not drift
-            begin += max(part.read_measure(measure, begin) for part, measure in present)
+            length = max(part.read_measure(measure, begin) for part, measure in present)
+            bars.append(Bar(begin, present[0][0].beat_quarters))
+            begin += length
     except (ElementTree.ParseError, ValueError, KeyError, ArithmeticError) as error:
         raise UnusablePieceError(f"cannot be read as MusicXML ({error})") from error
     notes = sorted(note for part in parts for note in part.notes)

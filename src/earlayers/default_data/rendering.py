@@ -8,33 +8,29 @@ from importlib.resources import files
 
 import numpy as np
 
-from earlayers.default_data.notes import Note
+from earlayers.default_data.notes import PlayedNote
 
 CLIP_SECONDS = 11.0  # the pipeline reads 10; the rest is for what an MP3 decoder may cut off
 SAMPLE_RATE_HZ = 48_000
-QUARTERS_PER_MINUTE = 120.0  # the same for every genre: else the task could be to tell our tempi apart
-CLIP_QUARTERS = CLIP_SECONDS * QUARTERS_PER_MINUTE / 60
 VELOCITY = 90
 LEVEL_RMS = 0.05  # -26 dB of full scale: low enough that no clip's peak comes near it
 FADE_SECONDS = 0.05
 
 
-def render_midi(notes: list[Note], program: int) -> bytes:
+def render_midi(notes: list[PlayedNote], program: int) -> bytes:
     """Write notes as a MIDI file, every note at the same velocity.
 
     Args:
-        notes: times in quarter notes.
+        notes: in order of onset.
         program: General MIDI instrument, counted from 0.
     """
     import pretty_midi
 
-    seconds = 60 / QUARTERS_PER_MINUTE
     instrument = pretty_midi.Instrument(program=program)
     instrument.notes = [
-        pretty_midi.Note(VELOCITY, pitch, onset * seconds, (onset + duration) * seconds)
-        for onset, duration, pitch in notes
+        pretty_midi.Note(VELOCITY, pitch, onset, onset + duration) for onset, duration, pitch in notes
     ]
-    midi = pretty_midi.PrettyMIDI(initial_tempo=QUARTERS_PER_MINUTE)
+    midi = pretty_midi.PrettyMIDI()
     midi.instruments.append(instrument)
     written = io.BytesIO()
     midi.write(written)
@@ -72,7 +68,19 @@ def to_clip(samples: np.ndarray) -> np.ndarray:
     clip = samples[:length].astype(np.float64)
     clip = np.pad(clip, ((0, length - len(clip)), (0, 0)))
     clip[-fade:] *= np.linspace(1, 0, fade)[:, None]
-    return clip * (LEVEL_RMS / np.sqrt(np.mean(clip**2)))
+    return equal_level(clip)
+
+
+def equal_level(samples: np.ndarray) -> np.ndarray:
+    """Bring samples of any shape to the common level.
+
+    Raises:
+        ValueError: when they are silent.
+    """
+    level = np.sqrt(np.mean(samples**2, dtype=np.float64))
+    if not level > 0:
+        raise ValueError("the samples are silent")
+    return samples * (LEVEL_RMS / level)
 
 
 def encode_mp3(clip: np.ndarray) -> bytes:
@@ -84,6 +92,6 @@ def encode_mp3(clip: np.ndarray) -> bytes:
     return written.getvalue()
 
 
-def render_mp3(notes: list[Note], program: int) -> bytes:
+def render_mp3(notes: list[PlayedNote], program: int) -> bytes:
     """Turn an excerpt's notes into the bytes of its sound file."""
     return encode_mp3(to_clip(render_wave(render_midi(notes, program))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from earlayers.default_data.notes import Note, Score, UnusablePieceError
+from earlayers.default_data.notes import Bar, Note, Score, UnusablePieceError, beat_quarters
 
 # bounds the time of one tune by its length in characters: the same choice on every machine
 LONGEST_TUNE_CHARACTERS = 3000
@@ -30,12 +30,14 @@ def read_tune(tune: str) -> Score:
     """
     if len(tune) > LONGEST_TUNE_CHARACTERS:
         raise UnusablePieceError(f"has {len(tune)} characters, at most {LONGEST_TUNE_CHARACTERS} are read")
-    from music21 import converter, harmony, stream
+    from music21 import converter, harmony, meter, stream
 
     try:
-        parsed = converter.parseData(tune, format="abc")
+        parsed: Any = converter.parseData(tune, format="abc")
         part = with_repeats(parsed.parts[0]).stripTies()
-        bars = [float(bar.offset) for bar in part.getElementsByClass(stream.Measure)]
+        signature = next(iter(part[meter.TimeSignature]), meter.TimeSignature("4/4"))
+        beat = beat_quarters(signature.numerator, signature.denominator)
+        bars = [Bar(float(bar.offset), beat) for bar in part.getElementsByClass(stream.Measure)]
         notes = [
             Note(float(element.offset), float(element.quarterLength), pitch.midi)
             for element in part.flatten().notes
@@ -46,7 +48,7 @@ def read_tune(tune: str) -> Score:
     # music21 raises whatever its parser meets (KeyError, AttributeError, its own): all mean "not readable"
     except Exception as error:
         raise UnusablePieceError(f"cannot be read as ABC ({type(error).__name__}: {error})") from error
-    return Score(notes=sorted(notes), bars=bars or [0.0], length_quarters=length, voices=1)
+    return Score(notes=sorted(notes), bars=bars or [Bar(0.0, beat)], length_quarters=length, voices=1)
 
 
 def with_repeats(part: Any) -> Any:

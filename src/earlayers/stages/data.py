@@ -1,36 +1,59 @@
-"""data: scores and tunes of a package -> data/scores and data/tunes; on request, recorded soundtracks."""
+"""data: scores -> data/scores and data/tunes; soundtracks on request; other datasets are looked for."""
 
 from __future__ import annotations
 
 import logging
 
-from earlayers import paths
+from earlayers import params, paths
 from earlayers.errors import UserError
 
 LOG = logging.getLogger(__name__)
 
 
 def run(datasets: list[str]) -> None:
-    """Make the default data; folders that are complete are left as they are.
+    """Make the default data, or check that a user's own dataset is there; what is complete stays as it is.
 
     Args:
-        datasets: names of datasets to make; empty for `scores` and `tunes`.
+        datasets: names of datasets; empty for those that are made, `scores` and `tunes`.
 
     Raises:
-        UserError: for a name that cannot be made, or a folder that holds something else.
+        UserError: for an unknown name, a folder that holds something else, or a dataset that is not there.
     """
-    from earlayers.default_data.building import make_dataset
     from earlayers.default_data.repertoires import REPERTOIRES
 
-    known = [*REPERTOIRES, "soundtracks"]
-    if unknown := [name for name in datasets if name not in known]:
-        raise UserError(f"earlayers data can make {', '.join(known)}; found {', '.join(unknown)}")
     for name in datasets or REPERTOIRES:
-        folder = paths.data(name)
-        made = make_dataset(folder, REPERTOIRES[name])
-        if made.was_complete:
-            LOG.info("%s is complete: %d clips", folder, made.clips)
+        if name in REPERTOIRES or name == "soundtracks":
+            make(name)
         else:
-            LOG.info("made %d clips in %s; skipped %d", made.clips, folder, len(made.skipped))
-            for reason in made.skipped:
-                LOG.info("  skipped %s", reason)
+            look_for(name)
+
+
+def make(name: str) -> None:
+    """Make a dataset that the project can make, and say what was made and what was skipped."""
+    from earlayers.default_data.building import make_dataset
+    from earlayers.default_data.repertoires import REPERTOIRES
+    from earlayers.default_data.soundtracks import make_soundtracks
+
+    folder = paths.data(name)
+    made = make_dataset(folder, REPERTOIRES[name]) if name in REPERTOIRES else make_soundtracks(folder)
+    if made.was_complete:
+        LOG.info("%s is complete: %d clips", folder, made.clips)
+        return
+    LOG.info(
+        "made %d clips in %s; skipped %d%s", made.clips, folder, len(made.skipped), ":" * bool(made.skipped)
+    )
+    for reason in made.skipped:
+        LOG.info("  %s", reason)
+
+
+def look_for(name: str) -> None:
+    """Check that a user's own dataset, named in params.yaml, lies where and how it should."""
+    known = params.load().datasets
+    if name not in known:
+        raise UserError(
+            f"earlayers data makes scores, tunes and soundtracks, and looks for the datasets of params.yaml "
+            f"({', '.join(known)}); found {name}"
+        )
+    tracks = known[name].tracks(paths.data(name))
+    genres = {track.genre for track in tracks}
+    LOG.info("%s is there: %d files, %d genres", paths.data(name), len(tracks), len(genres))
