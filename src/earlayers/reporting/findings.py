@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,20 +15,23 @@ from earlayers.reporting.rows import Row, rows_of_cell
 from earlayers.reporting.tables import Clips, Grid, grids
 from earlayers.reporting.timing import Timing, Training, timings
 
+# table, source, dataset, representation, hidden units, layer, aggregation, classifier
+Place = tuple[int, str, str, str, int | None, str, str, str]
+
 
 @dataclass(frozen=True)
 class Findings:
     """The results of every cell that params.yaml declares.
 
-    `table_1` and `table_2` are rows in the order of params.yaml, `predictions` maps a cell of the classify
-    or transfer stage to its table of clips.
+    `table_1` and `table_2` are rows in the order of params.yaml, `predictions` maps the place of
+    each row to what it was counted from.
     """
 
     params: Params
     table_1: list[Row]
     table_2: list[Row]
     trainings: list[Training]
-    predictions: dict[Cell, pd.DataFrame]
+    predictions: dict[Place, pd.DataFrame]
 
     @property
     def timings(self) -> list[Timing]:
@@ -37,37 +41,26 @@ class Findings:
     @property
     def grids_1(self) -> list[Grid]:
         """Table 1, a grid for every dataset and classifier."""
-        return grids(self.table_1, self._clips("classify"))
+        return grids(self.table_1, self._clips(1))
 
     @property
     def grids_2(self) -> list[Grid]:
         """Table 2, a grid for every source, target and classifier."""
-        return grids(self.table_2, self._clips("transfer"))
+        return grids(self.table_2, self._clips(2))
 
     def of_row(self, row: Row) -> pd.DataFrame:
-        """Select the predictions behind one row of a table: a line for every tested clip and fold.
+        """Select the predictions behind one row of a table: a line for every tested clip and fold."""
+        place = (row.table, row.source, row.dataset, row.representation, row.hidden_units)
+        return self.predictions[*place, row.layer, row.aggregation, row.classifier]
 
-        Raises:
-            LookupError: when there are none.
-        """
-        stage = "transfer" if row.table == 2 else "classify"
-        place = (stage, row.source, row.dataset, row.representation, row.hidden_units)
-        for cell, table in self.predictions.items():
-            here = (cell.stage, cell.source, cell.dataset, cell.representation, cell.hidden_units)
-            if here == place:
-                wanted = (table["layer"] == row.layer) & (table["aggregation"] == row.aggregation)
-                chosen = table[wanted & (table["classifier"] == row.classifier)]
-                if len(chosen):
-                    return chosen
-        raise LookupError(f"no predictions lie behind {row}")
-
-    def _clips(self, stage: str) -> dict[str, Clips]:
+    def _clips(self, table: int) -> dict[str, Clips]:
         found: dict[str, Clips] = {}
-        for cell, table in self.predictions.items():
-            if cell.stage == stage and cell.dataset not in found:
-                genres = table.drop_duplicates("path")["genre"].value_counts().sort_index()
+        for place, predictions in self.predictions.items():
+            dataset = place[2]
+            if place[0] == table and dataset not in found:
+                genres = predictions.drop_duplicates("path")["genre"].value_counts().sort_index()
                 counts = {str(genre): int(count) for genre, count in genres.items()}
-                found[cell.dataset] = Clips(cell.dataset, counts)
+                found[dataset] = Clips(dataset, counts)
         return found
 
 
@@ -85,7 +78,7 @@ def read(params: Params) -> Findings:
         table_1=_rows(classified),
         table_2=_rows(transferred),
         trainings=[Training(cell, cell.result(), pd.read_csv(paths.curves(cell.name))) for cell in trained],
-        predictions={cell: _predictions(cell) for cell in [*classified, *transferred]},
+        predictions=dict(part for cell in [*classified, *transferred] for part in _predictions(cell)),
     )
 
 
@@ -94,7 +87,14 @@ def _rows(declared: list[Cell]) -> list[Row]:
     return list(dict.fromkeys(row for cell in declared for row in rows_of_cell(cell.result())))
 
 
-def _predictions(cell: Cell) -> pd.DataFrame:
+def _predictions(cell: Cell) -> Iterator[tuple[Place, pd.DataFrame]]:
+    """Split a cell's predictions into those of its rows, once: selecting from text columns is slow."""
     table = pd.read_parquet(paths.predictions(cell.stage, cell.name))
-    # hand-made features have no layer in the tables
-    return table.assign(layer=table["layer"].replace("input", ""))
+    number = 2 if cell.stage == "transfer" else 1
+    for (layer, aggregation, classifier), rows in table.groupby(
+        ["layer", "aggregation", "classifier"], sort=False
+    ):
+        # hand-made features have no layer in the tables
+        named = "" if layer == "input" else str(layer)
+        place = (number, cell.source, cell.dataset, cell.representation, cell.hidden_units)
+        yield (*place, named, str(aggregation), str(classifier)), rows

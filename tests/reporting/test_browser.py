@@ -1,0 +1,144 @@
+"""The page in a real browser: nothing asked of the network, no error, every figure seen, narrow and wide."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from earlayers.stages import report
+from tests.reporting.chromium import Chromium, executable
+from tests.reporting.example_results import Example
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = executable()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM is None, reason="no Chromium here: apt-get install chromium"),
+]
+
+# the part of a picture that can be seen once it is scrolled to; lazily drawn pages would show none
+FIGURES = """
+(async () => {
+  const found = [];
+  for (const image of document.images) {
+    await image.decode();
+    image.scrollIntoView({block: "center", behavior: "instant"});
+    const box = image.getBoundingClientRect();
+    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    found.push({
+      name: image.id, natural: image.naturalWidth, width: box.width,
+      inside: box.left >= 0 && box.right <= document.documentElement.clientWidth,
+      seen: top === image && getComputedStyle(image).visibility === "visible",
+    });
+  }
+  return found;
+})()
+"""
+POOR_CONTRAST = """
+(() => {
+  // any CSS colour, color-mix included, as the browser itself paints it
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const painted = (layers) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of layers) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    const layers = [];
+    for (; element; element = element.parentElement)
+      layers.unshift(getComputedStyle(element).backgroundColor);
+    return layers;
+  };
+  const poor = [];
+  const texts = "h1, h2, h3, p, li, a, th, td, .std, .name, .what, .value";
+  for (const element of document.querySelectorAll(texts)) {
+    if (!element.textContent.trim() || element.closest("details:not([open]), .skip")) continue;
+    const layers = behind(element);
+    const ink = light(painted([...layers, getComputedStyle(element).color]));
+    const paper = light(painted(layers));
+    const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    if (ratio < 4.5) poor.push([element.textContent.trim().slice(0, 30), ratio]);
+  }
+  return poor;
+})()
+"""
+WIDTHS = [360, 420, 768, 1280, 1920]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    params = copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    params |= {"hidden_units": [4, 8], "learn_on": ["scores"], "transfer_to": ["tunes"], "variants": {}}
+    Example(root, params).write()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        report.run()
+    return root / "results/report.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Chromium(PROGRAM) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_error_and_no_request_on_opening(browser, page, width):
+    browser.open(page, width=width)
+    assert browser.problems() == []
+
+
+def test_a_page_with_an_error_and_a_request_would_be_caught(browser, tmp_path):
+    bad = tmp_path / "bad.html"
+    bad.write_text(
+        '<img src="http://127.0.0.1:9/x.png"><script>console.error("broken"); nothing.here</script>'
+    )
+    browser.open(bad, width=420)
+    browser.value("new Promise(resolve => setTimeout(resolve, 300))")
+    found = " ".join(browser.problems())
+    assert "broken" in found
+    assert "http://127.0.0.1:9/x.png" in found
+    assert "Uncaught" in found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_figure_is_seen_whole(browser, page, width):
+    browser.open(page, width=width)
+    figures = browser.value(FIGURES)
+    assert len(figures) > 25
+    bad = [f for f in figures if not (f["natural"] > 600 and f["inside"] and f["seen"] and f["width"] > 250)]
+    assert bad == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_never_scrolls_sideways_and_wide_tables_do(browser, page, width):
+    browser.open(page, width=width)
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    cut = browser.value(
+        "[...document.querySelectorAll('table')].filter(table => !table.closest('.scroll')).length"
+    )
+    assert cut == 0
+
+
+def test_table_1_fits_a_wide_window_without_scrolling(browser, page):
+    browser.open(page, width=1280)
+    spare = browser.value(
+        "(() => { const box = document.querySelector('#tables .scroll');"
+        " return box.clientWidth - box.scrollWidth })()"
+    )
+    assert spare >= 0
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_has_the_contrast_that_readers_need(browser, page, dark):
+    """WCAG 2: 4.5 to 1 between text and what lies behind it."""
+    browser.open(page, width=1280, dark=dark)
+    assert browser.value(POOR_CONTRAST) == []
