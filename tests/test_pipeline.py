@@ -98,7 +98,7 @@ def test_every_cell_of_params_is_there(project):
     assert len(learned) == 2 * 1 * 4 * 2  # methods x sizes x layers x aggregations
     assert set(table.representation) == {"relu_sgd", "sigmoid_hf", "mfcc"}
     folds = table[[f"fold_{fold}" for fold in range(4)]]
-    assert (table.accuracy_mean - folds.mean(axis=1)).abs().max() < 1e-6
+    assert (table.accuracy_mean - folds.mean(axis=1)).abs().max() <= 1e-4  # of four decimals
 
 
 def test_tones_of_other_pitch_are_told_apart(project):

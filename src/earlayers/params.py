@@ -114,6 +114,11 @@ class Params(Settings):
                 f"audio.min_seconds is {self.audio.min_seconds}, shorter than windows.seconds "
                 f"{self.windows.seconds}: a clip must hold at least one window"
             )
+        if self.audio.clip_seconds < self.audio.min_seconds:
+            raise ValueError(
+                f"audio.clip_seconds is {self.audio.clip_seconds}, shorter than audio.min_seconds "
+                f"{self.audio.min_seconds}: every file would be refused"
+            )
         return self
 
 
