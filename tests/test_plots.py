@@ -210,13 +210,20 @@ def test_a_timeline_has_a_row_a_genre_and_a_column_a_window():
 # layers ----------------------------------------------------------------------------------------------------
 
 
-def test_filters_stand_upright_on_an_axis_that_ends_at_half_the_sample_rate():
-    weights = np.arange(8.0).reshape(2, 4)
-    figure = plots.filters(weights, np.linspace(0, 11025, 4), title="")
-    image = only_axes(figure).images[0]
-    assert image.get_array().tolist() == weights.T.tolist()
-    assert list(image.get_extent()) == [0.5, 2.5, 0.0, 11.025]
-    assert image.norm.vmin == -image.norm.vmax
+def test_filters_stand_upright_and_frequencies_are_marked_where_their_bands_lie():
+    weights = np.arange(6.0).reshape(2, 3)
+    figure = plots.filters(weights, np.array([0.0, 200.0, 600.0, 2000.0]), title="")
+    axes = only_axes(figure)
+    assert axes.images[0].get_array().tolist() == weights.T.tolist()
+    assert axes.images[0].norm.vmin == -axes.images[0].norm.vmax
+    marked = dict(zip([text.get_text() for text in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+    # 500 Hz lies three quarters through the second band
+    assert marked == {"0": 0.0, "200": 1.0, "500": 1.75, "1000": pytest.approx(2 + 400 / 1400)}
+
+
+def test_inputs_that_are_no_frequencies_are_numbered():
+    axes = only_axes(plots.filters(np.eye(3), None, title=""))
+    assert axes.get_ylabel() == "input"
 
 
 def test_sparseness_shows_every_unit_and_the_median_of_each_layer():

@@ -9,14 +9,16 @@ from matplotlib.figure import Figure
 
 from earlayers.plots.style import GRID, INK, Style, label, legend_below, panel
 
+_MARKS_HZ = (0, 200, 500, 1000, 2000, 4000, 8000, 16000)
 
-def filters(weights: np.ndarray, frequencies_hz: np.ndarray | None, *, title: str) -> Figure:
+
+def filters(weights: np.ndarray, edges_hz: np.ndarray | None, *, title: str) -> Figure:
     """Draw the weights of the first layer, a column a unit, in the order given.
 
     Args:
-        weights: shape (units, inputs); sorted by the caller, lowest centre frequency first.
-        frequencies_hz: of the inputs, shape (inputs,), evenly spaced; None where inputs are no bins of a
-            Fourier transform and are numbered instead.
+        weights: shape (units, bands), lowest band first; sorted by the caller.
+        edges_hz: of the bands, shape (bands + 1,), rows being evenly high whatever their width in Hz; None
+            where inputs are no frequencies and are numbered instead.
         title: whose filters these are.
 
     Returns:
@@ -25,7 +27,6 @@ def filters(weights: np.ndarray, frequencies_hz: np.ndarray | None, *, title: st
     figure, axes = panel(3.7, title)
     # a few extreme weights would leave everything else pale
     limit = float(np.quantile(np.abs(weights), 0.995)) or 1.0
-    top = len(weights[0]) if frequencies_hz is None else frequencies_hz[-1] / 1000
     image = axes.imshow(
         weights.T,
         cmap="RdBu_r",
@@ -33,10 +34,14 @@ def filters(weights: np.ndarray, frequencies_hz: np.ndarray | None, *, title: st
         vmax=limit,
         origin="lower",
         aspect="auto",
-        extent=(0.5, len(weights) + 0.5, 0, top),
+        extent=(0.5, len(weights) + 0.5, 0, weights.shape[1]),
         interpolation="nearest",
     )
-    label(axes, "hidden unit, sorted by centre frequency", "input" if frequencies_hz is None else "kHz")
+    label(axes, "hidden unit, sorted by centre frequency", "input")
+    if edges_hz is not None:
+        marks = [mark for mark in _MARKS_HZ if mark < edges_hz[-1]]
+        axes.set_yticks(np.interp(marks, edges_hz, np.arange(len(edges_hz))), [f"{mark:g}" for mark in marks])
+        axes.set_ylabel("Hz (mel scale)")
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.set_label("weight", fontsize=10, color=INK)
     bar.ax.tick_params(labelsize=9, colors=INK)

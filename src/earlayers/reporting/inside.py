@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,13 @@ from earlayers.reporting.cells import Cell
 from earlayers.reporting.drawing import looks
 from earlayers.reporting.evidence import input_baseline
 from earlayers.reporting.findings import Findings
+from earlayers.reporting.measures import (
+    by_centre,
+    lifetime_sparseness,
+    mel_bands,
+    neighbour_map,
+    same_neighbours,
+)
 from earlayers.reporting.names import shown
 from earlayers.reporting.pictures import Picture, picture
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 FOLD = 0
 # a few thousand frames fix a unit's sparseness to two digits; more windows than this hide each other
 FRAMES = 4000
-WINDOWS = 1000
+WINDOWS = 400
 
 
 @dataclass(frozen=True)
@@ -46,53 +52,6 @@ class Quiet:
     median: float
     below: float
     dead: int
-
-
-def lifetime_sparseness(activations: np.ndarray) -> np.ndarray:
-    """Measure how few frames each unit responds to (Vinje & Gallant 2000).
-
-    Args:
-        activations: of one layer, shape (frames, units).
-
-    Returns:
-        Shape (units,): 0 for a unit that gives every frame the same, towards 1 the fewer frames it answers
-        to; 1 for a unit that answers to none.
-    """
-    sizes = np.abs(activations, dtype=np.float64)
-    squares = (sizes**2).mean(axis=0)
-    even = np.divide(sizes.mean(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
-    # a dead unit would come out above one
-    return np.minimum((1 - even) / (1 - 1 / len(sizes)), 1)
-
-
-def centre_frequencies(weights: np.ndarray) -> np.ndarray:
-    """Find where along the inputs each filter has its weight: the mean position, weighted by energy.
-
-    Args:
-        weights: of the first layer, shape (units, inputs).
-
-    Returns:
-        Position as an index of the inputs, shape (units,).
-    """
-    energy = weights.astype(np.float64) ** 2
-    return energy @ np.arange(weights.shape[1]) / np.maximum(energy.sum(axis=1), np.finfo(float).tiny)
-
-
-def principal_plane(vectors: np.ndarray) -> np.ndarray:
-    """Project vectors on their two directions of most variance, after standardising each feature.
-
-    Args:
-        vectors: shape (vectors, features).
-
-    Returns:
-        Shape (vectors, 2); signs are fixed, so that the picture does not flip from run to run.
-    """
-    spread = vectors.std(axis=0)
-    scaled = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    _, _, directions = np.linalg.svd(scaled.astype(np.float64), full_matrices=False)
-    plane = directions[:2]
-    largest = np.abs(plane).argmax(axis=1)
-    return scaled @ (plane * np.sign(plane[np.arange(2), largest])[:, None]).T
 
 
 @dataclass(frozen=True)
@@ -136,18 +95,18 @@ def filters(findings: Findings, heard: Heard) -> list[Picture]:
 
 def _filters(findings: Findings, cell: Cell, weights: np.ndarray) -> Picture:
     frames, rate = findings.params.frames, findings.params.audio.sample_rate_hz
-    inputs = np.arange(weights.shape[1])
-    hertz = inputs * rate / frames.frame_samples if frames.name == "spectrum" else None
-    centres = centre_frequencies(weights)
-    order = centres.argsort(kind="stable")
+    edges_hz, centres = None, np.arange(weights.shape[1])
+    if frames.name == "spectrum":
+        weights, edges_hz = mel_bands(weights, np.arange(weights.shape[1]) * rate / frames.frame_samples)
+        centres = (edges_hz[1:] + edges_hz[:-1]) / 2
     title = f"{shown(cell.representation)}, {cell.hidden_units} units, layer 1"
-    spread = np.quantile(np.interp(centres, inputs, inputs if hertz is None else hertz), [0, 0.5, 1])
-    low, middle, high = (f"{value:.0f}" for value in spread)
+    strongest = centres[np.abs(weights).argmax(axis=1)]
+    low, middle, high = (f"{value:.0f}" for value in np.quantile(strongest, [0, 0.5, 1]))
     alt = (
-        f"First-layer weights of {title}; centres from {low} to {high} "
-        f"{'(index of input)' if hertz is None else 'Hz'}, half of them below {middle}."
+        f"First-layer weights of {title}; strongest at {low} to {high} "
+        f"{'(index of input)' if edges_hz is None else 'Hz'}, half of the units below {middle}."
     )
-    figure = plots.filters(weights[order], hertz, title=title)
+    figure = plots.filters(weights[by_centre(weights)], edges_hz, title=title)
     return picture(f"filters-{cell.name}", alt, figure)
 
 
@@ -191,7 +150,7 @@ def _quiet(method: str, units: int, depth: int, activations: np.ndarray) -> Quie
 
 
 def maps(findings: Findings, heard: Heard, dataset: str) -> list[Picture]:
-    """Draw windows of test clips on their principal plane: the input, then the deepest layers."""
+    """Draw windows of test clips as a map of neighbours: the input, then the deepest layers."""
     folders: list[tuple[str, str, Path, str]] = []
     name = input_baseline(findings.params)
     if name:
@@ -211,19 +170,12 @@ def _map(heard: Heard, dataset: str, name: str, title: str, folder: Path, file: 
     tracks = pd.read_parquet(folder / "windows.parquet")["track"].to_numpy()
     tested = np.flatnonzero((heard.split[f"fold_{FOLD}"] == "test").to_numpy()[tracks])
     chosen = tested[np.linspace(0, len(tested) - 1, min(WINDOWS, len(tested))).astype(int)]
-    points = principal_plane(np.load(folder / file, mmap_mode="r")[chosen])
+    points = neighbour_map(np.load(folder / file, mmap_mode="r")[chosen])
     genres = heard.table.tracks["genre"].to_numpy()[tracks[chosen]]
     figure = plots.projection(points, genres, heard.table.genres, title=title)
+    alike = same_neighbours(points, genres, tracks[chosen])
     alt = (
-        f"{len(points)} windows of clips that the network never learned from, {title}, on their two "
-        f"principal directions; windows lie {_tightness(points, genres):.2f} times as far from the centre "
-        "of their genre as from the centre of all."
+        f"Map of {len(points)} windows of clips that the network never learned from, {title}: for "
+        f"{alike:.0f} % of them the nearest window of another clip is of the same genre."
     )
     return picture(f"map-{dataset}-{name}", alt, figure)
-
-
-def _tightness(points: np.ndarray, genres: Sequence[str] | np.ndarray) -> float:
-    """Compare distances to the own genre's centre with those to the common centre (root mean squares)."""
-    table = pd.DataFrame(points)
-    within = table - table.groupby(np.asarray(genres)).transform("mean")
-    return float(np.sqrt((within**2).to_numpy().sum() / ((table - table.mean()) ** 2).to_numpy().sum()))
