@@ -7,6 +7,7 @@ import io
 import itertools
 from collections import defaultdict
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -15,6 +16,7 @@ from earlayers.errors import UserError
 from earlayers.tuning import figures, summary, worker
 from earlayers.tuning.job import Job
 from earlayers.tuning.objective import Interrupted, Objective
+from earlayers.tuning.page import page as draw_page
 from earlayers.tuning.pruning import build_pruner
 from earlayers.tuning.study import open_study, spent, study_name
 
@@ -221,11 +223,11 @@ def test_a_job_reaches_a_worker_as_it_was(make_job):
 
 
 def test_every_figure_is_drawn_and_the_page_needs_no_network(make_job):
-    job = make_job()
-    study = run(job, 16)
+    job = make_job(objectives=["accuracy", "seconds"])
+    study = run(job, 20)
     drawn = figures.draw(study, job)
-    assert {"history", "slice", "parallel_coordinate", "intermediate_values"} <= set(drawn)
-    page = figures.page(study, job)
+    assert {"history", "curves", "slice", "parallel_coordinate", "importances", "pareto"} == set(drawn)
+    page = draw_page(study, job)
     assert page is not None
     assert "<script src=" not in page
     assert "<link" not in page
@@ -241,11 +243,22 @@ def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):
     assert left.get_xscale() == "log"
 
 
+def test_the_value_that_matters_is_ranked_first_and_few_trials_rank_nothing(make_job):
+    job = make_job(objectives=["accuracy", "seconds"])
+    assert "importances" not in figures.draw(run(job, 10), job)
+    bars = figures.draw(run(job, 30), job)["importances"].axes[0]
+    names = [text.get_text() for text in bars.get_yticklabels()]
+    widths = [bar.get_width() for bar in bars.patches]
+    # by the fake's formula only the learning rate matters; the others get what is left to chance
+    assert names[int(np.argmax(widths))] == "learning_rate"
+    assert max(widths) > 0.5
+
+
 def test_a_study_without_a_complete_trial_has_no_figures(make_job):
     job = make_job()
     study = open_study(job)
     assert figures.draw(study, job) == {}
-    assert figures.page(study, job) is None
+    assert draw_page(study, job) is None
     assert summary.summarise(study, job)["best"] is None
 
 

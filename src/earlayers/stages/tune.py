@@ -283,6 +283,7 @@ def _write(study: Any, job: Job) -> list[Path]:
     """Write summary, table, figures and page; returns what was written."""
     from earlayers.tuning import figures, summary
     from earlayers.tuning.applying import write_yaml
+    from earlayers.tuning.page import page as draw_page
 
     cell = paths.key(job.dataset, job.method_name, job.hidden_units)
     cell += "-grid" if job.on_grid else "-seconds" if len(job.objectives) > 1 else ""
@@ -294,7 +295,7 @@ def _write(study: Any, job: Job) -> list[Path]:
         written.append(_result(cell, "") / f"{name}.png")
         with files.replacing(written[-1]) as temporary:
             figure.savefig(temporary, format="png", dpi=110)
-    page = figures.page(study, job)
+    page = draw_page(study, job)
     if page is not None:
         written.append(Path("build/tune") / f"{cell}.html")
         files.write_text(written[-1], page)

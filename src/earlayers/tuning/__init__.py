@@ -12,7 +12,8 @@ worker      the process that runs trials
 conductor   the process that starts workers, hands out trials and notices the dead
 progress    running with a bar and a line for every trial
 summary     a study -> the numbers that are kept
-figures     a study -> pictures and one page that open offline
+figures     a study -> pictures
+page        a study -> one page to hover over, which opens offline
 views       a study -> what MLflow shows of it
 applying    the best values -> params.yaml
 """
