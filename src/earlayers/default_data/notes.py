@@ -80,7 +80,7 @@ def beat_quarters(beats: int, unit: int) -> float:
 def repeated(score: Score, seconds: float) -> Score:
     """Play a piece again from the start until it fills a time, as a player repeats a tune."""
     if score.length_quarters <= 0:
-        raise UnusablePieceError("has no length")
+        raise UnusablePieceError("has no length to repeat")
     needed = max(bar.quarters(seconds) for bar in score.bars)
     shifts = [
         turn * score.length_quarters for turn in range(max(1, int(-(-needed // score.length_quarters))))

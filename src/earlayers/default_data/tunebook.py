@@ -26,7 +26,7 @@ def read_tune(tune: str) -> Score:
     """Read a tune in ABC notation with music21, repeats played, chord symbols and grace notes left out.
 
     Raises:
-        UnusablePieceError: when it is too long, or music21 cannot read it.
+        UnusablePieceError: when it is too long, has no notes, or music21 cannot read it.
     """
     if len(tune) > LONGEST_TUNE_CHARACTERS:
         raise UnusablePieceError(f"has {len(tune)} characters, at most {LONGEST_TUNE_CHARACTERS} are read")
@@ -48,6 +48,8 @@ def read_tune(tune: str) -> Score:
     # music21 raises whatever its parser meets (KeyError, AttributeError, its own): all mean "not readable"
     except Exception as error:
         raise UnusablePieceError(f"cannot be read as ABC ({type(error).__name__}: {error})") from error
+    if not notes:
+        raise UnusablePieceError("has no notes")
     return Score(notes=sorted(notes), bars=bars or [Bar(0.0, beat)], length_quarters=length, voices=1)
 
 

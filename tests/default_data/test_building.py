@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import shutil
+
+import pytest
+
+from earlayers.default_data import building
+from earlayers.default_data.repertoires import PIANO, Piece, Repertoire
+from earlayers.errors import UserError
+from earlayers.stages import data
+
+TUNE = "X:1\nT:Test\nM:4/4\nL:1/4\nK:{key}\n|: cdef gabc' | c'bag fedc :|\n"
+CHORALE = Piece("chorale", "A chorale", ("bach/bwv254.mxl",), voices=4)
+
+
+def tunes(*keys: str) -> list[Piece]:
+    return [Piece(f"tune_{key}", key, (f"book#{key}",), TUNE.format(key=key)) for key in keys]
+
+
+def small(monkeypatch, clips: int = 2) -> Repertoire:
+    """A repertoire of two genres; one piece of each cannot be used."""
+    monkeypatch.setattr(building, "CLIPS_PER_GENRE", clips)
+    broken = Piece("broken", "Broken", ("book#broken",), "X:1\n")
+    three_parts = Piece("parts", "Three parts", CHORALE.sources, voices=3)
+    genres = {"tune": lambda: [*tunes("C", "D"), broken], "choir": lambda: [three_parts, CHORALE]}
+    return Repertoire(PIANO, genres)
+
+
+def content(folder) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """A small dataset, made in this process, and what was reported."""
+    folder = tmp_path_factory.mktemp("once") / "made"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EARLAYERS_JOBS", "1")
+        return folder, building.make_dataset(folder, small(patch))
+
+
+@pytest.fixture
+def made(made_once, tmp_path, monkeypatch):
+    """A copy of the small dataset of its own; its repertoire; what was reported."""
+    monkeypatch.setenv("EARLAYERS_JOBS", "1")
+    shutil.copytree(made_once[0], tmp_path / "made")
+    return tmp_path / "made", small(monkeypatch), made_once[1]
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_processes(made, tmp_path, monkeypatch):
+    folder, repertoire, _ = made
+    monkeypatch.setenv("EARLAYERS_JOBS", "2")
+    building.make_dataset(tmp_path / "again", Repertoire(PIANO, repertoire.genres))
+    assert content(tmp_path / "again") == content(folder)
+
+
+def test_pieces_that_cannot_be_used_are_replaced_and_reported(made):
+    folder, _, report = made
+    with open(folder / "tracks.csv", encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    # the choir has one usable piece: a second excerpt of it stands in, in the same group
+    assert [(row["genre"], row["group"]) for row in rows] == [
+        ("choir", "chorale"),
+        ("choir", "chorale"),
+        ("tune", "tune_C"),
+        ("tune", "tune_D"),
+    ]
+    assert rows[0]["path"] == "choir/choir_chorale_1.mp3"
+    assert rows[0]["source"] == "music21 corpus: bach/bwv254.mxl"
+    assert sorted(content(folder)) == sorted([*(row["path"] for row in rows), "recipe.json", "tracks.csv"])
+    assert report.clips == 4
+    assert "choir: bach/bwv254.mxl has 4 parts, this genre takes 3" in report.skipped
+    assert "tune: book#broken has no notes" in report.skipped
+
+
+def test_a_complete_folder_is_left_as_it_is(made, monkeypatch):
+    folder, repertoire, _ = made
+    monkeypatch.setattr(building, "make_all", None)
+    assert building.make_dataset(folder, repertoire) == building.Made(4, [], was_complete=True)
+
+
+def test_a_folder_that_was_cut_off_is_finished_without_making_its_clips_again(made):
+    folder, repertoire, _ = made
+    before = content(folder)
+    kept = folder / "tune/tune_tune_C_1.mp3"
+    (folder / "tune/tune_tune_D_1.mp3").unlink()
+    (folder / "tracks.csv").unlink()
+    time_before = kept.stat().st_mtime_ns
+    assert not building.make_dataset(folder, repertoire).was_complete
+    assert content(folder) == before
+    assert kept.stat().st_mtime_ns == time_before
+
+
+def test_a_missing_clip_is_made_again(made):
+    folder, repertoire, _ = made
+    before = content(folder)
+    (folder / "tune/tune_tune_D_1.mp3").unlink()
+    building.make_dataset(folder, repertoire)
+    assert content(folder) == before
+
+
+def test_another_recipe_makes_every_clip_anew(made, monkeypatch):
+    folder, repertoire, _ = made
+    (folder / "tune/tune_tune_C_1.mp3").write_bytes(b"of an older recipe")
+    (folder / "tune/left_over.mp3").write_bytes(b"of an older recipe")
+    monkeypatch.setattr(building, "RECIPE", building.RECIPE + 1)
+    building.make_dataset(folder, repertoire)
+    assert not (folder / "tune/left_over.mp3").exists()
+    assert (folder / "tune/tune_tune_C_1.mp3").stat().st_size > 10_000
+
+
+def test_a_folder_of_someone_else_is_refused_and_untouched(tmp_path, monkeypatch):
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores/mine.wav").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"scores must be empty or made by `earlayers data`"):
+        building.make_dataset(tmp_path / "scores", small(monkeypatch))
+    assert content(tmp_path).keys() == {"scores/mine.wav"}
+
+
+def test_a_genre_that_runs_out_of_pieces_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARLAYERS_JOBS", "1")
+    small(monkeypatch, clips=2)
+    report = building.make_dataset(
+        tmp_path / "few", Repertoire(PIANO, {"choir": lambda: [Piece("a", "A", ("b.xml",), "X:1\n")]})
+    )
+    assert report.clips == 0
+    assert report.skipped[-1] == "choir: 2 of 2 clips, its pieces are used up"
+
+
+def test_the_stage_says_what_it_made_and_skipped(workplace, monkeypatch, caplog):
+    monkeypatch.setenv("EARLAYERS_JOBS", "1")
+    monkeypatch.setattr("earlayers.default_data.repertoires.REPERTOIRES", {"scores": small(monkeypatch, 1)})
+    with caplog.at_level(logging.INFO):
+        data.run([])
+        data.run(["scores"])
+    assert "made 2 clips in data/scores; skipped 2:" in caplog.text
+    assert "data/scores is complete: 2 clips" in caplog.text
+
+
+def test_the_stage_looks_for_a_dataset_of_the_user(workplace):
+    with pytest.raises(UserError, match=r"data/mine is missing"):
+        data.run(["mine"])
+    with pytest.raises(UserError, match=r"found nothing_like_it"):
+        data.run(["nothing_like_it"])
