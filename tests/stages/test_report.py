@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from earlayers import params
 from earlayers.errors import UserError
+from earlayers.reporting import findings
 from earlayers.stages import report
 from tests.reporting.example_results import Example
 
@@ -23,8 +27,10 @@ def small_params():
     content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
     content["handmade"] = {name: content["handmade"][name] for name in ("mfcc", "spectrum")}
     content["classifiers"] = {"random_forest": content["classifiers"]["random_forest"]}
-    content |= {"hidden_units": [6], "learn_on": ["scores"], "transfer_to": ["tunes"], "variants": {}}
-    return content
+    content |= {"hidden_units": [6], "learn_on": ["scores"], "transfer_to": ["tunes"]}
+    variant = {"question": "luck?", "dataset": "scores", "method": "relu_sgd", "hidden_units": 6}
+    variant |= {"classifier": "random_forest", "changes": {"training.seed": 1}}
+    return content | {"variants": {"other_seed": variant}}
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +175,37 @@ def test_the_tables_go_into_the_readme_between_the_markers(project):
     assert text.endswith("<!-- results:end -->\nrest\n")
 
 
+def test_the_cell_that_validation_clips_choose_is_quoted_with_its_own_test_accuracy(project):
+    (line,) = [
+        line
+        for line in read_csv(project / "results/table1.csv")
+        if (line["representation"], line["layer"], line["aggregation"]) == ("relu_sgd", "1", "window")
+    ]
+    text = " ".join((project / "results/report.html").read_text().split())
+    assert f"ReLU+SGD, 6 units, layer 1, windows, which names {float(line['accuracy_mean']):.1f} %" in text
+
+
+@pytest.mark.slow
+def test_a_variant_stands_beside_its_unchanged_cell(project):
+    base = json.loads((project / "results/classify/scores-relu_sgd-6-random_forest.json").read_text())
+    folds = base["accuracy"]["window"]["all"]
+    gains = {"fold_0": 1.0, "fold_1": -3.0, "fold_2": 2.0, "fold_3": 0.0, "mean": 0.0, "std": 0.0}
+    base["accuracy"]["window"]["all"] = {name: folds[name] + gains[name] for name in folds}
+    place = project / "results/variants/other_seed.json"
+    place.parent.mkdir()
+    place.write_text(json.dumps(base))
+    found = findings.read(params.load())
+    (variant,) = found.variants
+    assert variant.differences == pytest.approx([1.0, -3.0, 2.0, 0.0])
+    assert variant.changes == {"training.seed": 1}
+    assert variant.base in found.table_1
+    report.run()
+    shutil.rmtree(place.parent)
+    page = (project / "results/report.html").read_text()
+    assert "luck?" in page
+    assert "−3.0 to +2.0" in page
+
+
 def test_one_missing_result_stops_the_report_and_is_named(project):
     place = project / "results/classify/scores-mfcc-random_forest.json"
     kept = place.read_bytes()
@@ -187,6 +224,7 @@ def test_a_second_run_writes_the_same_bytes_and_clears_old_figures(project):
     def content():
         return {file: file.read_bytes() for place in places for file in place.iterdir() if file.is_file()}
 
+    report.run()
     before = content()
     (project / "results/figures/of_a_dropped_method.png").write_bytes(b"")
     report.run()

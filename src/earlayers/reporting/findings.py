@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from earlayers import paths
+from earlayers import files, paths
 from earlayers.params import Params
 from earlayers.reporting import cells
 from earlayers.reporting.cells import Cell
 from earlayers.reporting.rows import Row, rows_of_cell
 from earlayers.reporting.tables import Clips, Grid, grids
 from earlayers.reporting.timing import Timing, Training, timings
+from earlayers.serving.champion import choose
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A cell that was run with some values of params.yaml changed, beside the same cell unchanged.
+
+    `row` and `base` are all layers over windows; `changes` maps paths in params.yaml to values.
+    """
+
+    name: str
+    question: str
+    changes: dict[str, Any]
+    row: Row
+    base: Row
+
+    @property
+    def differences(self) -> list[float]:
+        """Points that each fold gained."""
+        return [ours - theirs for ours, theirs in zip(self.row.folds, self.base.folds, strict=False)]
+
 
 # table, source, dataset, representation, hidden units, layer, aggregation, classifier
 Place = tuple[int, str, str, str, int | None, str, str, str]
@@ -23,14 +45,17 @@ Place = tuple[int, str, str, str, int | None, str, str, str]
 class Findings:
     """The results of every cell that params.yaml declares.
 
-    `table_1` and `table_2` are rows in the order of params.yaml, `predictions` maps the place of
-    each row to what it was counted from.
+    `table_1` and `table_2` are rows in the order of params.yaml, `champion` is the
+    learned cell that validation clips chose, `predictions` maps the place of each row to what it was
+    counted from.
     """
 
     params: Params
     table_1: list[Row]
     table_2: list[Row]
     trainings: list[Training]
+    variants: list[Variant]
+    champion: Row | None
     predictions: dict[Place, pd.DataFrame]
 
     @property
@@ -73,11 +98,14 @@ def read(params: Params) -> Findings:
     trained, classified = cells.trained(params), cells.classified(params)
     transferred = cells.transferred(params)
     cells.require([*trained, *classified, *transferred])
+    table_1 = _rows(classified)
     return Findings(
         params=params,
-        table_1=_rows(classified),
+        table_1=table_1,
         table_2=_rows(transferred),
         trainings=[Training(cell, cell.result(), pd.read_csv(paths.curves(cell.name))) for cell in trained],
+        variants=_variants(params, table_1),
+        champion=_champion(params, table_1),
         predictions=dict(part for cell in [*classified, *transferred] for part in _predictions(cell)),
     )
 
@@ -85,6 +113,38 @@ def read(params: Params) -> Findings:
 def _rows(declared: list[Cell]) -> list[Row]:
     # a network's own vote comes with the cell of every classifier; the table has it once
     return list(dict.fromkeys(row for cell in declared for row in rows_of_cell(cell.result())))
+
+
+def _variants(params: Params, rows: list[Row]) -> list[Variant]:
+    """Read the variants that have been run: they are no part of the pipeline, so none need be there."""
+    found = []
+    for name, variant in params.variants.items():
+        path = paths.result("variants", name)
+        if path.is_file():
+            result = files.read_json(path)
+            row = _whole(rows_of_cell(result), variant.method, variant.hidden_units)
+            of_dataset = [row for row in rows if row.dataset == variant.dataset]
+            base = _whole(of_dataset, variant.method, variant.hidden_units)
+            if row and base:
+                found.append(Variant(name, variant.question, dict(variant.changes), row, base))
+    return found
+
+
+def _whole(rows: list[Row], method: str, units: int) -> Row | None:
+    place = (method, units, "all", "window")
+    return next(
+        (r for r in rows if (r.representation, r.hidden_units, r.layer, r.aggregation) == place), None
+    )
+
+
+def _champion(params: Params, rows: list[Row]) -> Row | None:
+    best = choose(params)
+    place = (best.cell.dataset, best.cell.representation, best.cell.hidden_units, best.layer, "window")
+    for row in rows:
+        here = (row.dataset, row.representation, row.hidden_units, row.layer, row.aggregation)
+        if here == place and row.classifier == best.cell.classifier:
+            return row
+    return None
 
 
 def _predictions(cell: Cell) -> Iterator[tuple[Place, pd.DataFrame]]:

@@ -31,6 +31,7 @@ CONTENTS = (
     ("mistakes", "Genres and clips"),
     ("evidence", "Are differences real?"),
     ("inside", "Inside the networks"),
+    ("variants", "What if"),
     ("paper", "Beside the paper"),
 )
 
@@ -172,6 +173,7 @@ def render(report: Report) -> str:
         report=report,
         params=report.findings.params,
     )
-    # a run without a target for transfer has no second table
-    contents = [entry for entry in CONTENTS if entry[0] != "transfer" or report.results_2]
+    # no target for transfer, no second table; no variants run, nothing to tell of them
+    empty = {"transfer": not report.results_2, "variants": not report.findings.variants}
+    contents = [entry for entry in CONTENTS if not empty.get(entry[0], False)]
     return environment.get_template("page.html.j2").render(contents=contents)
