@@ -175,14 +175,16 @@ def dashboard(storage: str | None, port: int) -> None:
     Raises:
         UserError: when optuna-dashboard is not installed or there are no studies yet.
     """
+    from earlayers.tuning.storage import JOURNAL, file_of
+
     url = _storage(storage)
     program = Path(sys.executable).with_name("optuna-dashboard")
     if not program.exists():
         raise UserError("optuna-dashboard is not installed: pip install -e '.[dashboard]'")
-    file = Path(url.removeprefix("sqlite:///").removeprefix("journal:"))
-    if "://" not in str(file) and not file.exists():
+    file = file_of(url)
+    if file is not None and not file.exists():
         raise UserError(f"{file} is missing, so there are no studies to show: run `earlayers tune` first")
-    place = url if url.startswith("sqlite") or "://" in url else str(file)
+    place = str(file) if url.startswith(JOURNAL) else url
     os.execv(program, [str(program), place, "--port", str(port)])
 
 

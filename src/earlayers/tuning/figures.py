@@ -241,5 +241,5 @@ def _scale_axis(axes: Axes, dimension: Dimension) -> None:
             range(len(dimension.choices)), [str(choice) for choice in dimension.choices], fontsize=8
         )
     elif dimension.log:
-        axes.set_xscale("log")
         axes.set_xlim(dimension.low / 1.2, dimension.high * 1.2)
+        axes.set_xscale("log")

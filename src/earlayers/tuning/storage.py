@@ -82,7 +82,7 @@ def open_storage(url: str, heartbeat_seconds: int = HEARTBEAT_SECONDS) -> BaseSt
     Raises:
         UserError: when the URL is not understood or the database cannot be reached.
     """
-    file = _file_of(url)
+    file = file_of(url)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
@@ -163,7 +163,8 @@ def without_password(url: str) -> str:
     return f"{before}{mark}{account.partition(':')[0]}{at}{host}" if at else url
 
 
-def _file_of(url: str) -> Path | None:
+def file_of(url: str) -> Path | None:
+    """The file that a storage is, or None for a database elsewhere."""
     for prefix in (JOURNAL, SQLITE):
         if url.startswith(prefix) and url != prefix:
             return Path(url.removeprefix(prefix))
