@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from earlayers.default_data.repertoires import (
     tune_title,
     tunes_of,
 )
+from earlayers.default_data.soundtracks import PACKAGES
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,16 @@ def test_titles_are_written_as_one_says_them():
 
 def test_slugs_are_plain():
     assert slug("Wer nur den lieben Gott läßt walten") == "wer_nur_den_lieben_gott_lasst_walten"
+
+
+def test_the_data_card_names_every_genre_and_soundtrack_with_its_numbers(offers):
+    card = (Path(__file__).parents[2] / "docs/data_card.md").read_text(encoding="utf-8")
+    table = card.split("| dataset | genre |")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[2:5]] for line in table.splitlines()[2:]]
+    expected = []
+    for clips in offers.values():
+        for genre in dict.fromkeys(clip.genre for clip in clips):
+            groups = {clip.piece.group for clip in clips if clip.genre == genre}
+            expected.append([genre, str(CLIPS_PER_GENRE), str(len(groups))])
+    assert sorted(rows) == sorted(expected)
+    assert all(album in card for album in PACKAGES)
