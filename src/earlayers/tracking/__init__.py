@@ -97,6 +97,39 @@ def prepare() -> None:
                 opened.experiment(stage)
 
 
+def uri() -> str:
+    """Where runs go: MLFLOW_TRACKING_URI, or an SQLite file in the project."""
+    from earlayers.tracking import store
+
+    return store.uri()
+
+
+def table_of_runs(stage: str) -> tuple[str, int]:
+    """Where MLflow's page shows a stage's runs, behind the server's address, and how many there are.
+
+    Raises:
+        UserError: when MLflow cannot be reached.
+    """
+    with _explained("MLflow is not ready"):
+        from earlayers.tracking import store, views
+
+        with store.opened() as opened:
+            return views.page(opened.experiment(stage)), len(opened.runs(stage))
+
+
+def champion() -> str | None:
+    """The address of the registered champion, `models:/earlayers@champion`; None where there is none.
+
+    Raises:
+        UserError: when MLflow cannot be reached.
+    """
+    with _explained("MLflow is not ready"):
+        from earlayers.tracking import registry, store
+
+        with store.opened() as opened:
+            return registry.champion_address(opened)
+
+
 def _sync_cell(opened: store.Store, cell: Cell, params: Params) -> str:  # type: ignore[name-defined] # noqa: F821
     from earlayers.tracking import provenance
     from earlayers.tracking.records import gather

@@ -183,8 +183,8 @@ def _training_figures(result: Any) -> dict[str, float]:
 
 
 def _known(figures: dict[str, Any]) -> dict[str, float]:
-    """Leave out what is not known: a single fold has no deviation."""
-    return {name: float(value) for name, value in figures.items() if value is not None}
+    """Leave out what is not known (a single fold has no deviation), and places that no table has room for."""
+    return {name: round(float(value), 4) for name, value in figures.items() if value is not None}
 
 
 def _training_table(result: Any) -> dict[str, list[Any]]:

@@ -66,3 +66,14 @@ def register_champion(store: Store, params: Params) -> str | None:
     if str(store.client.get_registered_model(MODEL).aliases.get(ALIAS, "")) != version:
         store.client.set_registered_model_alias(MODEL, ALIAS, version)
     return version
+
+
+def champion_address(store: Store) -> str | None:
+    """Where MLflow finds the champion; None where none is registered."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.get_model_version_by_alias(MODEL, ALIAS)
+    except MlflowException:
+        return None
+    return f"models:/{MODEL}@{ALIAS}"

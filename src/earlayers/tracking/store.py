@@ -22,13 +22,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, View
 from mlflow.exceptions import MlflowException
 
 from earlayers import paths
-from earlayers.tracking import confusions, models
+from earlayers.tracking import confusions, models, views
 from earlayers.tracking.records import Fold, Record
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 _METRICS_A_BATCH = 1000  # the store's own limit
 _SOURCE, _COMMIT, _PARENT = "mlflow.source.name", "mlflow.source.git.commit", "mlflow.parentRunId"
 
+log = logging.getLogger(__name__)
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -64,16 +65,19 @@ class Store:
 
     def experiment(self, stage: str) -> str:
         """The id of a stage's experiment, which is created where it is missing."""
-        found = self.client.get_experiment_by_name(stage)
-        if found is None:
+        if self.client.get_experiment_by_name(stage) is None:
             try:
-                return str(self.client.create_experiment(stage))
-            except MlflowException:  # another machine was faster
-                found = self.client.get_experiment_by_name(stage)
-                if found is None:
-                    raise
+                self.client.create_experiment(stage)
+            except MlflowException:
+                log.debug("another machine was faster, or it fails again below", exc_info=True)
+        found: Any = self.client.get_experiment_by_name(stage)
+        if found is None:
+            raise MlflowException(f"the experiment {stage} cannot be created")
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
+        for name, value in views.experiment_tags(stage).items():
+            if found.tags.get(name) != value:
+                self.client.set_experiment_tag(found.experiment_id, name, value)
         return str(found.experiment_id)
 
     def runs(self, stage: str) -> dict[str, Any]:

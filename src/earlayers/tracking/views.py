@@ -1,0 +1,47 @@
+"""How MLflow's page opens: the table of runs with the columns of the paper's tables, best cell first."""
+
+from __future__ import annotations
+
+import json
+
+KEY = "table"
+_RUN_NAME = "attributes.`Run Name`"
+_WIDTH_PIXELS = 88  # a metric with two places before the point and four behind it
+_METRICS = {
+    "train": ("valid_acc", "valid_std", "sec", "epochs"),
+    "classify": ("acc/all", "std/all", "acc/l1", "acc/l2", "acc/l3", "none/all", "net", "val/all", "sec"),
+    "transfer": ("acc/all", "std/all", "acc/l1", "acc/l2", "acc/l3"),
+}
+_PARAMETERS = ("method", "hidden_units", "source", "dataset")
+
+
+def page(experiment: str) -> str:
+    """The part of a link behind the server's address that opens a stage's table of runs.
+
+    Args:
+        experiment: id of the stage's experiment.
+    """
+    # without the first argument the page opens a view made for language models
+    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
+
+
+def experiment_tags(stage: str) -> dict[str, str]:
+    """Tags that make the page open this way: the kind of experiment, and the shared view of that key.
+
+    Args:
+        stage: name of the experiment; one without a table of its own gets the kind alone.
+    """
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    if stage not in _METRICS:
+        return tags
+    metrics = [f"metrics.`{name}`" for name in _METRICS[stage]]
+    columns = [*metrics, *(f"params.`{name}`" for name in _PARAMETERS)]
+    state = {
+        "orderByKey": metrics[0],
+        "orderByAsc": False,
+        "selectedColumns": columns,
+        "columnOrder": [_RUN_NAME, *columns],
+        "columnWidths": {_RUN_NAME: 260, **dict.fromkeys(columns, _WIDTH_PIXELS)},
+        "runsHiddenMode": "SHOW_ALL",
+    }
+    return tags | {f"mlflow.sharedViewState.{KEY}": json.dumps(state)}
