@@ -57,7 +57,12 @@ def write_frames(
                 # lengths differ, so that no code can take them for equal
                 noise = generator.normal(size=(frames + clip % 3, bins))
                 values = np.abs(centres[genre] + noise).astype(np.float32)
-                row = {"path": f"{name}/{clip}.wav", "genre": name, "group": f"{name} {clip // 2}", "part": ""}
+                row = {
+                    "path": f"{name}/{clip}.wav",
+                    "genre": name,
+                    "group": f"{name} {clip // 2}",
+                    "part": "",
+                }
                 rows.append(row | {"status": "ok", "first_frame": writer.add(values), "frames": len(values)})
         writer.finish(pd.DataFrame(rows))
 
@@ -76,7 +81,7 @@ def write_split(folder: Path, dataset: str, folds: int = 4) -> None:
 def write_networks(
     folder: Path, dataset: str, cell: str, *, hidden_units: int = 6, folds: int = 4, output: str = "softmax"
 ) -> None:
-    """Write models/<cell>/fold_<k>: networks with random weights, scaled by the training clips of their fold."""
+    """Write models/<cell>/fold_<k>: random weights, scaled by the fold's training clips."""
     import torch
 
     from earlayers.learning.network import Network, initialise, save_network

@@ -59,7 +59,7 @@ class Clips:
                 f"the split must list the usable tracks in order, found {len(split)} rows for {len(tracks)} "
                 "tracks, or other paths: run the split stage again"
             )
-        for part in ("train", "test"):
+        for part in ("train", "test") if column == "transfer" else ("train", "valid", "test"):
             if part not in set(split[column]):
                 raise UserError(f"{column} of the split has no {part} tracks: nothing can be classified")
         return cls(

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from earlayers.errors import UserError
+from earlayers.files import read_json
+
 if TYPE_CHECKING:
     from earlayers.learning.network import TrainedNetwork
 
@@ -50,6 +53,33 @@ class NetworkLayers:
     def genre_probabilities(self, frames: np.ndarray) -> np.ndarray:
         """The network's output, shape (frames, genres)."""
         return self.network.probabilities(frames)
+
+
+def check_network(folder: Path, *, bins: int, genres: Sequence[str] | None = None) -> None:
+    """Make sure that a trained network fits the data, by its facts alone.
+
+    Args:
+        folder: holds network.json.
+        bins: of the frames that it is to describe.
+        genres: names that its outputs must stand for, in order; None where only hidden layers are used.
+
+    Raises:
+        UserError: when the network is missing or was trained on something else.
+    """
+    file = folder / "network.json"
+    if not file.exists():
+        raise UserError(f"{file} is missing: run `earlayers train` for this cell first")
+    facts = read_json(file)
+    if facts["inputs"] != bins:
+        raise UserError(
+            f"{folder} was trained on frames of {facts['inputs']} bins, these have {bins}: "
+            "run the train stage again"
+        )
+    if genres is not None and facts["genres"] != list(genres):
+        raise UserError(
+            f"{folder} tells {', '.join(facts['genres'])} apart, the clips are {', '.join(genres)}: "
+            "run the train stage again"
+        )
 
 
 def open_network(folder: Path) -> NetworkLayers:

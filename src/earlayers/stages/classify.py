@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,13 @@ from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.evaluation import Clips, folds_of, frame_votes, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table, save_predictions
-from earlayers.genres.representations import Representation, join_layers, open_network
+from earlayers.genres.representations import Representation, check_network, join_layers, open_network
 from earlayers.genres.scoring import accuracies, over_folds
 from earlayers.genres.transforms import Transform
+from earlayers.genres.voting import Vote
 from earlayers.parallel import parallel_map
 
-
-@dataclass(frozen=True)
-class Keep:
-    """The layer whose forest is written, where, and what is written beside it."""
-
-    layer: str
-    folder: Path
-    facts: Mapping[str, Any]
+LEARN = ("train", "valid")  # what a test clip's classifier is fitted on
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class FoldTask:
     """What one process needs to classify one fold; paths are absolute, frames and vectors stay on disk.
 
     Attributes:
-        fold: its number, also the seed of its forests.
+        fold: its number, also the seed of its classifiers.
         key: of the classifier.
         settings: the classifier.
         clips: their frames, genres and parts.
@@ -45,7 +39,6 @@ class FoldTask:
         frames: the table that the representation describes.
         vectors: layer -> file of window vectors.
         track_of_window: index of each window's clip.
-        keep: what to write of the fold.
     """
 
     fold: int
@@ -56,7 +49,6 @@ class FoldTask:
     frames: Path
     vectors: Mapping[str, Path]
     track_of_window: np.ndarray
-    keep: Keep | None = None
 
     def open(self) -> Representation:
         """Load the network or the transform."""
@@ -68,6 +60,23 @@ class FoldTask:
         """Layer -> vectors of all windows, shape (windows, 2 * units); layers of a network also joined."""
         vectors = {layer: np.load(file) for layer, file in self.vectors.items()}
         return vectors if "input" in vectors else {**vectors, "all": join_layers(list(vectors.values()))}
+
+    def judge_windows(self, vectors: np.ndarray, learn: Sequence[str], ask: str) -> tuple[Any, list[Vote]]:
+        """Fit on the windows of some parts, vote for the clips of another."""
+        track_of_window, clips = self.track_of_window, self.clips
+        return window_votes(
+            self.settings, vectors, track_of_window, clips, learn=learn, ask=ask, seed=self.fold
+        )
+
+
+@dataclass(frozen=True)
+class KeepTask:
+    """A fold, the layer whose forest is written, where, and what is written beside it."""
+
+    fold: FoldTask
+    layer: str
+    folder: Path
+    facts: Mapping[str, Any]
 
 
 def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
@@ -87,9 +96,8 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
     """
     settings = params.load()
     networks = paths.key(dataset, method, hidden_units)
-    cell = paths.key(networks, classifier)
+    cell, features = paths.key(networks, classifier), paths.features(networks)
     table, split = load_table(paths.frames(dataset)), load_split(paths.split(dataset))
-    features = paths.features(networks)
     layers = _layers(features)
     tasks = [
         FoldTask(
@@ -104,7 +112,10 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
         )
         for fold in range(folds_of(split))
     ]
-    validation = _validate(tasks, cell)
+    for task in tasks:
+        check_network(task.representation, bins=table.frames.shape[1], genres=table.genres)
+    identity = {"dataset": dataset, "representation": method, "hidden_units": hidden_units}
+    validation = _classify(cell, identity, tasks, table)
     # of the layers, not of the folds: a cell keeps one kind of forest, and test clips have no say in it
     best = max(validation, key=lambda layer: validation[layer]["mean"] or 0)
     facts = {
@@ -117,11 +128,9 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
         "windows": settings.windows.model_dump(),
         "genres": table.genres,
     }
-    tasks = [
-        replace(task, keep=Keep(best, paths.network(cell, task.fold).resolve(), facts)) for task in tasks
-    ]
-    identity = {"dataset": dataset, "representation": method, "hidden_units": hidden_units}
-    _finish(cell, identity, tasks, validation, table)
+    kept = [KeepTask(task, best, paths.network(cell, task.fold).resolve(), facts) for task in tasks]
+    parallel_map(_keep_fold, kept, description=f"keep {cell}", name=lambda task: f"fold {task.fold.fold}")
+    _log(cell)
 
 
 def run_handmade(dataset: str, handmade: str, classifier: str) -> None:
@@ -157,7 +166,8 @@ def run_handmade(dataset: str, handmade: str, classifier: str) -> None:
         for fold in range(folds_of(split))
     ]
     identity = {"dataset": dataset, "representation": handmade, "hidden_units": None}
-    _finish(cell, identity, tasks, _validate(tasks, cell), table)
+    _classify(cell, identity, tasks, table)
+    _log(cell)
 
 
 def _layers(features: Path) -> list[str]:
@@ -168,56 +178,44 @@ def _layers(features: Path) -> list[str]:
 
 
 def _track_of_window(features: Path) -> np.ndarray:
-    return pd.read_parquet(features / "windows.parquet")["track"].to_numpy()
+    try:
+        return pd.read_parquet(features / "windows.parquet")["track"].to_numpy()
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: run the features stage of this cell first") from None
 
 
-def _validate(tasks: Sequence[FoldTask], cell: str) -> dict[str, dict[str, float | None]]:
-    """Layer -> accuracy on validation clips, in percent, of forests fitted on training clips alone."""
-    folds = parallel_map(_validate_fold, tasks, description=f"validate {cell}", name=_name)
-    return {
-        layer: over_folds({task.fold: found[layer] for task, found in zip(tasks, folds, strict=True)})
-        for layer in folds[0]
+def _classify(
+    cell: str, identity: Mapping[str, Any], tasks: Sequence[FoldTask], table: FrameTable
+) -> dict[str, dict[str, float | None]]:
+    """Classify every fold and write what was found; gives each layer's accuracy on validation clips."""
+    name = f"classify {cell}"
+    folds = parallel_map(_classify_fold, tasks, description=name, name=lambda task: f"fold {task.fold}")
+    predictions = predictions_table(
+        [ballot for _, ballots in folds for ballot in ballots], table.tracks, table.genres
+    )
+    accuracy = accuracies(predictions)
+    network = accuracy["none"].pop("output", None)
+    validation = {
+        layer: over_folds({task.fold: found[layer] for task, (found, _) in zip(tasks, folds, strict=True)})
+        for layer in accuracy["window"]
     }
+    save_predictions(paths.predictions("classify", cell), predictions)
+    content = {**identity, "classifier": tasks[0].key, "folds": len(tasks), "accuracy": accuracy}
+    own = {"network": network} if network else {}
+    files.write_json(paths.result("classify", cell), content | own | {"validation": {"window": validation}})
+    return validation
 
 
-def _name(task: FoldTask) -> str:
-    return f"fold {task.fold}"
-
-
-def _validate_fold(task: FoldTask) -> dict[str, float]:
-    truth = task.clips.targets[task.clips.among("valid")]
-    found = {}
-    for layer, vectors in task.window_vectors().items():
-        _, votes = window_votes(
-            task.settings,
-            vectors,
-            task.track_of_window,
-            task.clips,
-            learn=("train",),
-            ask="valid",
-            seed=task.fold,
-        )
-        found[layer] = float(100 * np.mean([vote.winner for vote in votes] == truth))
-    return found
-
-
-def _test_fold(task: FoldTask) -> list[Ballot]:
-    """Vote for the test clips by windows and by single frames of every layer."""
+def _classify_fold(task: FoldTask) -> tuple[dict[str, float], list[Ballot]]:
+    """Layer -> percent of validation clips; the votes for test clips by windows and by single frames."""
     clips, asked = task.clips, task.clips.among("test")
-    ballots = []
+    truth = clips.targets[clips.among("valid")]
+    validation, ballots = {}, []
     for layer, vectors in task.window_vectors().items():
-        forest, votes = window_votes(
-            task.settings,
-            vectors,
-            task.track_of_window,
-            clips,
-            learn=("train", "valid"),
-            ask="test",
-            seed=task.fold,
-        )
+        _, votes = task.judge_windows(vectors, ("train",), "valid")
+        validation[layer] = float(100 * np.mean([vote.winner for vote in votes] == truth))
+        _, votes = task.judge_windows(vectors, LEARN, "test")
         ballots.append(Ballot(task.fold, layer, "window", task.key, asked, votes))
-        if task.keep and task.keep.layer == layer:
-            _save(task, forest)
     representation, frames = task.open(), np.load(task.frames, mmap_mode="r")
     by_frames = frame_votes(
         task.settings, representation, frames, clips, seed=task.fold, scratch=task.frames.parent
@@ -225,45 +223,21 @@ def _test_fold(task: FoldTask) -> list[Ballot]:
     for layer, votes in by_frames.items():
         judge = "network" if layer == "output" else task.key
         ballots.append(Ballot(task.fold, layer, "none", judge, asked, votes))
-    return ballots
+    return validation, ballots
 
 
-def _save(task: FoldTask, forest: Any) -> None:
+def _keep_fold(task: KeepTask) -> None:
+    """Write one forest; fitting it again is cheaper than carrying all of them until the best is known."""
     from earlayers.genres.saving import save_classifier
 
-    assert task.keep is not None
-    weights = (task.representation / "network.safetensors").read_bytes()
+    classifier, _ = task.fold.judge_windows(task.fold.window_vectors()[task.layer], LEARN, "test")
+    weights = (task.fold.representation / "network.safetensors").read_bytes()
     # predicting with another fold's network would give labels without any sign that they are wrong
-    checksum = {"fold": task.fold, "network_sha256": hashlib.sha256(weights).hexdigest()}
-    save_classifier(task.keep.folder, forest, {**task.keep.facts, **checksum})
+    checksum = {"fold": task.fold.fold, "network_sha256": hashlib.sha256(weights).hexdigest()}
+    save_classifier(task.folder, classifier, {**task.facts, **checksum})
 
 
-def _finish(
-    cell: str,
-    identity: Mapping[str, Any],
-    tasks: Sequence[FoldTask],
-    validation: Mapping[str, Mapping[str, float | None]],
-    table: FrameTable,
-) -> None:
-    """Test every fold, write what was found, then log it."""
+def _log(cell: str) -> None:
     from earlayers import tracking
 
-    ballots = parallel_map(_test_fold, tasks, description=f"classify {cell}", name=_name)
-    predictions = predictions_table(
-        [ballot for fold in ballots for ballot in fold], table.tracks, table.genres
-    )
-    accuracy = accuracies(predictions)
-    network = accuracy["none"].pop("output", None)
-    save_predictions(paths.predictions("classify", cell), predictions)
-    files.write_json(
-        paths.result("classify", cell),
-        {
-            **identity,
-            "classifier": tasks[0].key,
-            "folds": len(tasks),
-            "accuracy": accuracy,
-            **({"network": network} if network else {}),
-            "validation": {"window": validation},
-        },
-    )
     tracking.log_cell("classify", cell)

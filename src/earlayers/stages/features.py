@@ -12,7 +12,7 @@ from tqdm import tqdm
 from earlayers import files, params, paths
 from earlayers.audio.tables import FrameTable, FrameWriter, load_split, load_table
 from earlayers.errors import UserError
-from earlayers.genres.representations import Representation, layer_vectors, open_network
+from earlayers.genres.representations import Representation, check_network, layer_vectors, open_network
 from earlayers.genres.summaries import Windowing, window_statistics
 from earlayers.genres.transforms import fit_standardising, fit_whitening
 from earlayers.parallel import jobs, parallel_map
@@ -76,6 +76,8 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
     if not folds:
         raise UserError(f"{paths.model(cell)} holds no networks: run `earlayers train` for this cell first")
     with files.replacing_folder(paths.features(cell)) as folder:
+        for fold in range(folds):
+            check_network(paths.network(cell, fold), bins=table.frames.shape[1])
         clips = _prepare(settings, table, paths.frames(dataset), settings.frames.hop_samples, folder)
         tasks = [NetworkTask(fold, paths.network(cell, fold).resolve(), clips) for fold in range(folds)]
         parallel_map(

@@ -16,7 +16,7 @@ from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.evaluation import Clips, folds_of, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table, save_predictions
-from earlayers.genres.representations import layer_vectors, open_network
+from earlayers.genres.representations import check_network, layer_vectors, open_network
 from earlayers.genres.scoring import accuracies
 from earlayers.genres.summaries import Windowing, window_statistics
 from earlayers.parallel import parallel_map
@@ -109,6 +109,8 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
         raise UserError(
             f"{paths.model(networks)} holds no networks: run `earlayers train` for this cell first"
         )
+    for fold in range(folds):
+        check_network(paths.network(networks, fold), bins=table.frames.shape[1])
     tasks = [
         Task(
             fold,

@@ -1,0 +1,164 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from earlayers.errors import UserError
+from earlayers.genres import evaluation
+from earlayers.genres.evaluation import Clips, frame_votes, training_table, window_votes
+from earlayers.genres.predictions import Ballot, predictions_table
+from earlayers.genres.voting import Vote
+from tests.genres.test_classifiers import FOREST
+
+LENGTHS = np.array([30, 31, 32, 33, 34, 35, 36, 37] * 3)
+PARTS = np.array(["train", "train", "valid", "test", "train", "", "valid", "test"] * 3)
+
+
+class TwoLayers:
+    """Halves of a frame as two layers, and an opinion of its own."""
+
+    @property
+    def columns(self):
+        return {"1": slice(0, 2), "all": slice(0, 4)}
+
+    def describe(self, frames):
+        return frames * 2
+
+    def genre_probabilities(self, frames):
+        return np.eye(3)[np.full(len(frames), 1)]
+
+
+def make_fold(seed=0):
+    targets = np.repeat(range(3), 8)
+    clips = Clips(np.cumsum(LENGTHS) - LENGTHS, LENGTHS, targets, PARTS, 3)
+    noise = np.random.default_rng(seed).normal(size=(LENGTHS.sum(), 4))
+    return (noise + np.repeat(targets, LENGTHS)[:, None]).astype(np.float32), clips
+
+
+def vote_by_frames(tmp_path, **changes):
+    frames, clips = make_fold()
+    settings = FOREST.model_copy(update=changes)
+    return frame_votes(settings, TwoLayers(), frames, clips, seed=1, scratch=tmp_path)
+
+
+def as_tuples(votes):
+    return {
+        layer: [(vote.winner, vote.share, *vote.probabilities) for vote in found]
+        for layer, found in votes.items()
+    }
+
+
+def test_frame_votes_match_a_forest_fitted_by_hand(tmp_path):
+    frames, clips = make_fold()
+    learned = [clip for clip in range(24) if PARTS[clip] in ("train", "valid")]
+    rows = np.concatenate([np.arange(*clips.rows(clip).indices(len(frames))) for clip in learned])
+    truth = np.repeat(clips.targets[learned], LENGTHS[learned])
+    forest = RandomForestClassifier(10, random_state=4).fit(2 * frames[rows][:, :2], truth)
+    votes = vote_by_frames(tmp_path, training_frames_per_track="all")["1"]
+    for clip, found in zip(clips.among("test"), votes, strict=True):
+        ballots = np.bincount(forest.predict(2 * frames[clips.rows(clip)][:, :2]), minlength=3)
+        assert found.share == ballots.max() / LENGTHS[clip]
+        assert ballots[found.winner] == ballots.max()
+
+
+def test_the_representations_own_opinion_votes_too(tmp_path):
+    votes = vote_by_frames(tmp_path)
+    assert set(votes) == {"1", "all", "output"}
+    assert {(vote.winner, vote.share) for vote in votes["output"]} == {(1, 1.0)}
+
+
+def test_votes_do_not_depend_on_how_the_frames_are_cut_into_chunks(tmp_path, monkeypatch):
+    whole = as_tuples(vote_by_frames(tmp_path))
+    monkeypatch.setattr(evaluation, "CHUNK_FRAMES", 17)
+    assert as_tuples(vote_by_frames(tmp_path)) == whole
+
+
+def test_a_table_too_large_for_memory_gives_the_same_votes_and_leaves_no_file(tmp_path, monkeypatch):
+    in_memory = as_tuples(vote_by_frames(tmp_path))
+    monkeypatch.setattr(evaluation, "MEMORY_LIMIT_BYTES", 0)
+    assert as_tuples(vote_by_frames(tmp_path / "scratch")) == in_memory
+    assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"]
+
+
+def test_training_frames_are_spread_over_each_clip(tmp_path):
+    frames, clips = make_fold()
+    table, targets = training_table(TwoLayers(), frames, clips, np.array([0, 20]), 3, tmp_path)
+    rows = [5, 15, 25, clips.first_frames[20] + 5, clips.first_frames[20] + 17, clips.first_frames[20] + 28]
+    np.testing.assert_array_equal(table, 2 * frames[rows])
+    np.testing.assert_array_equal(targets, [0, 0, 0, 2, 2, 2])
+
+
+def window_rows(seed=0):
+    clip_of_row = np.repeat(np.arange(24), [1, 2, 3] * 8)
+    noise = np.random.default_rng(seed).normal(size=(len(clip_of_row), 4))
+    return (noise + 2 * np.repeat(range(3), 8)[clip_of_row, None]).astype(np.float32), clip_of_row
+
+
+def test_window_votes_match_a_forest_fitted_by_hand():
+    _, clips = make_fold()
+    vectors, clip_of_row = window_rows()
+    _, votes = window_votes(FOREST, vectors, clip_of_row, clips, learn=("train",), ask="test", seed=0)
+    learned = np.isin(clip_of_row, np.flatnonzero(PARTS == "train"))
+    forest = RandomForestClassifier(10, random_state=3)
+    forest.fit(vectors[learned], clips.targets[clip_of_row[learned]])
+    for clip, found in zip(np.flatnonzero(PARTS == "test"), votes, strict=True):
+        probabilities = forest.predict_proba(vectors[clip_of_row == clip])
+        np.testing.assert_allclose(found.probabilities, probabilities.mean(axis=0))
+
+
+def test_genres_of_the_clips_that_are_voted_for_are_never_looked_at():
+    _, clips = make_fold()
+    vectors, clip_of_row = window_rows()
+    hidden = np.where(np.isin(PARTS, ["test", ""]), 0, clips.targets)
+    blind = Clips(clips.first_frames, clips.frames, hidden, clips.parts, 3)
+    results = [
+        window_votes(FOREST, vectors, clip_of_row, fold, learn=("train", "valid"), ask="test", seed=0)[1]
+        for fold in (clips, blind)
+    ]
+    assert as_tuples({"": results[0]}) == as_tuples({"": results[1]})
+
+
+def tables(parts):
+    paths = [f"{i}.wav" for i in range(len(parts))]
+    tracks = pd.DataFrame({"path": paths, "genre": ["b", "a"] * 2, "first_frame": range(4), "frames": 1})
+    return tracks, pd.DataFrame({"path": paths, "fold_0": parts, "fold_1": parts, "transfer": parts})
+
+
+def test_clips_take_their_parts_and_the_indices_of_their_genres():
+    clips = Clips.of(*tables(["train", "valid", "test", ""]), "fold_1", ["a", "b"])
+    np.testing.assert_array_equal(clips.targets, [1, 0, 1, 0])
+    np.testing.assert_array_equal(clips.among("train", "test"), [0, 2])
+    assert clips.rows(2) == slice(2, 3)
+
+
+def test_a_split_of_other_tracks_is_refused():
+    tracks, split = tables(["train", "valid", "test", ""])
+    with pytest.raises(UserError, match="run the split stage again"):
+        Clips.of(tracks, split.iloc[::-1], "fold_0", ["a", "b"])
+
+
+def test_a_fold_without_test_tracks_is_refused():
+    with pytest.raises(UserError, match="fold_0 of the split has no test tracks"):
+        Clips.of(*tables(["train", "valid", "train", ""]), "fold_0", ["a", "b"])
+
+
+def test_predictions_have_a_row_for_every_vote_with_the_contracts_columns():
+    tracks = pd.DataFrame({"path": ["x", "y", "z"], "genre": ["a", "b", "a"], "group": ["", "g", ""]})
+    vote = Vote(winner=1, share=0.75, winner_by_sum=0, probabilities=np.array([0.6, 0.4]))
+    ballot = Ballot(2, "all", "window", "random_forest", np.array([2]), [vote])
+    assert predictions_table([ballot], tracks, ["a", "b"]).to_dict("records") == [
+        {
+            "path": "z",
+            "genre": "a",
+            "group": "",
+            "fold": 2,
+            "layer": "all",
+            "aggregation": "window",
+            "classifier": "random_forest",
+            "predicted": "b",
+            "vote_share": 0.75,
+            "predicted_by_sum": "a",
+            "p_a": 0.6,
+            "p_b": 0.4,
+        }
+    ]
