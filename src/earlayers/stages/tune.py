@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import logging
 import os
 import subprocess
@@ -16,14 +14,12 @@ from earlayers import files, params, paths
 from earlayers.errors import UserError
 
 if TYPE_CHECKING:
-    from earlayers.params import Params
     from earlayers.tuning.job import Job
 
 log = logging.getLogger(__name__)
 
 DEFAULT_STORAGE = "sqlite:///build/tune/studies.db"
 OBJECTIVES = ("accuracy", "accuracy,seconds")
-TRAINER = "earlayers.tuning.training:FoldTrainer"
 
 
 def add_commands(commands: Any) -> None:
@@ -98,9 +94,10 @@ def run(
         KeyboardInterrupt: on Ctrl-C, after everything was written.
     """
     from earlayers.parallel import jobs as cores
+    from earlayers.tuning.preparing import prepare
 
     settings = params.load()
-    job = _job(
+    job = prepare(
         settings,
         dataset,
         method,
@@ -194,70 +191,6 @@ def _storage(url: str | None) -> str:
 
 def _result(cell: str, suffix: str = ".yaml") -> Path:
     return paths.RESULTS / "tune" / f"{cell}{suffix}"
-
-
-def _job(
-    settings: Params,
-    dataset: str,
-    method: str,
-    hidden_units: int,
-    *,
-    sampler: str,
-    objectives: list[str],
-    workers: int,
-    storage: str,
-    seed: int,
-) -> Job:
-    from earlayers.audio.tables import load_split
-    from earlayers.tuning.job import SAMPLERS, Job
-    from earlayers.tuning.storage import HEARTBEAT_SECONDS
-    from earlayers.tuning.study import study_name
-
-    _check_choice("DATASET", dataset, settings.learn_on)
-    _check_choice("METHOD", method, list(settings.tune))
-    _check_choice("--sampler", sampler, SAMPLERS)
-    if min(hidden_units, workers) < 1:
-        raise UserError(f"UNITS and --jobs must be at least 1, found {hidden_units} and {workers}")
-    job = Job.model_validate(
-        {
-            "study": "",
-            "storage": storage,
-            "heartbeat_seconds": HEARTBEAT_SECONDS,
-            "dataset": dataset,
-            "method_name": method,
-            "method": settings.methods[method],
-            "hidden_units": hidden_units,
-            "hidden_layers": settings.training.hidden_layers,
-            "training_seed": settings.training.seed,
-            "search": settings.tune[method],
-            "folds": sum(name.startswith("fold_") for name in load_split(paths.split(dataset)).columns),
-            "frames": str(paths.frames(dataset)),
-            "split": str(paths.split(dataset)),
-            "objectives": objectives,
-            "sampler": sampler,
-            "seed": seed,
-            "trainer": TRAINER,
-            "workers": workers,
-            "worker": 0,
-        }
-    )
-    return job.model_copy(update={"study": study_name(job, _fingerprint(settings, job))})
-
-
-def _check_choice(name: str, value: str, choices: Any) -> None:
-    if value not in choices:
-        raise UserError(f"{name} must be one of {', '.join(choices)}; found {value!r}")
-
-
-def _fingerprint(settings: Params, job: Job) -> str:
-    """What the frames and folds depend on: the settings of both, the tracks' content and their parts."""
-    from earlayers.audio.tables import load_table
-
-    tracks = load_table(Path(job.frames)).tracks
-    facts = [settings.audio.model_dump(), settings.frames.model_dump(), list(tracks["content_md5"])]
-    return hashlib.md5(
-        json.dumps(facts).encode() + Path(job.split).read_bytes(), usedforsecurity=False
-    ).hexdigest()
 
 
 def _conduct(job: Job, trials: int, timeout: float | None) -> None:

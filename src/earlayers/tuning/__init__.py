@@ -5,6 +5,7 @@ pruning     when a trial may be ended early: by epoch on fold 0, then after ever
 storage     where studies live, and how the trial of a killed process comes back
 samplers    who proposes the next values, by name
 job         all that a worker needs to know, as one line of JSON
+preparing   params.yaml and frames -> a job
 study       a study's name, its first trial, how many of its trials count
 objective   a trial -> validation accuracy (and seconds), fold by fold
 training    one fold of a trial, by the function that the pipeline trains with
