@@ -178,10 +178,10 @@ def _layers(features: Path) -> list[str]:
 
 
 def _track_of_window(features: Path) -> np.ndarray:
-    try:
-        return pd.read_parquet(features / "windows.parquet")["track"].to_numpy()
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename} is missing: run the features stage of this cell first") from None
+    file = features / "windows.parquet"
+    if not file.exists():
+        raise UserError(f"{file} is missing: run the features stage of this cell first")
+    return pd.read_parquet(file)["track"].to_numpy()
 
 
 def _classify(

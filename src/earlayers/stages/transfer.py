@@ -144,6 +144,8 @@ def run_handmade(target: str, handmade: str, classifier: str) -> None:
     clips = Clips.of(table.tracks, split, "transfer", table.genres)
     chosen = params.entry(settings.classifiers, classifier, "classifiers")
     features = paths.features(paths.key(target, handmade)).resolve()
+    if not (features / "windows.parquet").exists():
+        raise UserError(f"{features} holds no windows: run `earlayers features-handmade` for this cell first")
     vectors = Vectors(features / "transfer_windows.npy", features / "windows.parquet")
     tasks = [Task(fold, classifier, chosen, clips, vectors) for fold in range(folds_of(split))]
     identity = {"source": None, "target": target, "representation": handmade, "hidden_units": None}

@@ -1,0 +1,102 @@
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+import earlayers
+from earlayers import files, paths
+from earlayers.audio.tables import load_table
+from earlayers.errors import UserError
+from earlayers.learning.network import load_network
+from earlayers.stages import features, transfer
+from tests.genres import synthetic
+
+CELL = "scores-tunes-relu_sgd-6-random_forest"
+
+
+@pytest.fixture
+def logged(tmp_path, monkeypatch):
+    """Networks of `scores`, and `tunes` with other genres, in the working folder; gives the cells logged."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EARLAYERS_JOBS", "1")
+    synthetic.write_params(tmp_path, {"classifiers.random_forest.trees": 10})
+    synthetic.write_frames(tmp_path, "scores")
+    synthetic.write_frames(
+        tmp_path, "tunes", genres=("air", "hornpipe", "polka", "slide"), clips_per_genre=6, seed=1
+    )
+    for dataset in ("scores", "tunes"):
+        synthetic.write_split(tmp_path, dataset)
+    synthetic.write_networks(tmp_path, "scores", "scores-relu_sgd-6")
+    cells = []
+    tracking = SimpleNamespace(log_cell=lambda *cell: cells.append(cell))
+    monkeypatch.setitem(sys.modules, "earlayers.tracking", tracking)
+    monkeypatch.setattr(earlayers, "tracking", tracking, raising=False)
+    return cells
+
+
+def test_the_target_is_classified_by_the_windows_of_every_layer_of_every_network(logged):
+    transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
+    result = files.read_json(paths.result("transfer", CELL))
+    assert logged == [("transfer", CELL)]
+    assert {key: value for key, value in result.items() if key != "accuracy"} == {
+        "source": "scores",
+        "target": "tunes",
+        "representation": "relu_sgd",
+        "hidden_units": 6,
+        "classifier": "random_forest",
+        "folds": 4,
+    }
+    assert list(result["accuracy"]) == ["window"]
+    assert list(result["accuracy"]["window"]) == ["1", "2", "3", "all"]
+    assert result["accuracy"]["window"]["all"]["mean"] > 90
+    predictions = pd.read_parquet(paths.predictions("transfer", CELL))
+    split = pd.read_csv(paths.split("tunes"))
+    for _, rows in predictions.groupby(["layer", "fold"]):
+        assert rows["path"].tolist() == split["path"][split["transfer"] == "test"].tolist()
+
+
+def test_votes_match_a_forest_fitted_by_hand_on_the_networks_of_the_source(logged):
+    transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
+    predictions = pd.read_parquet(paths.predictions("transfer", CELL))
+    table, split = load_table(paths.frames("tunes")), pd.read_csv(paths.split("tunes"))
+    network = load_network(paths.network("scores-relu_sgd-6", 2))
+    # 230 to 232 frames hold one window of 215
+    hidden = [network.activations(table.frames[table.rows(track)])[1][:215] for track in range(24)]
+    vectors = np.array([np.concatenate([layer.mean(axis=0), layer.var(axis=0)]) for layer in hidden])
+    train = split["transfer"] == "train"
+    forest = RandomForestClassifier(10, random_state=2).fit(vectors[train], split["genre"][train])
+    truth = forest.predict_proba(vectors[~train])
+    rows = predictions.query("fold == 2 and layer == '2'")
+    np.testing.assert_allclose(rows[[f"p_{genre}" for genre in table.genres]], truth, atol=0.11)
+
+
+def test_a_baseline_has_a_forest_seed_in_every_fold_column(logged):
+    features.run_handmade("tunes", "spectrum")
+    transfer.run_handmade("tunes", "spectrum", "random_forest")
+    cell = "tunes-spectrum-random_forest"
+    result = files.read_json(paths.result("transfer", cell))
+    assert logged == [("transfer", cell)]
+    assert (result["source"], result["target"], result["folds"]) == (None, "tunes", 4)
+    assert list(result["accuracy"]["window"]) == ["input"]
+    assert result["accuracy"]["window"]["input"]["mean"] > 90
+    predictions = pd.read_parquet(paths.predictions("transfer", cell))
+    by_seed = [rows["p_air"].tolist() for _, rows in predictions.groupby("fold")]
+    assert len(by_seed) == 4
+    assert by_seed[0] != by_seed[1]
+
+
+def test_missing_networks_of_the_source_are_asked_for(logged):
+    with pytest.raises(UserError, match="models/scores-relu_sgd-7 holds no networks"):
+        transfer.run("scores", "tunes", "relu_sgd", 7, "random_forest")
+
+
+def test_a_target_with_other_frames_is_refused(logged, tmp_path):
+    synthetic.write_frames(tmp_path / "other", "tunes", bins=9)
+    (tmp_path / "build/frames/tunes").rename(tmp_path / "before")
+    (tmp_path / "other/build/frames/tunes").rename(tmp_path / "build/frames/tunes")
+    synthetic.write_split(tmp_path, "tunes")
+    with pytest.raises(UserError, match="trained on frames of 20 bins, these have 9"):
+        transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
