@@ -6,15 +6,12 @@ from pathlib import Path
 import pytest
 
 from earlayers.default_data.building import CLIPS_PER_GENRE
+from earlayers.default_data.names import slug
 from earlayers.default_data.repertoires import (
     REPERTOIRES,
     Piece,
     excerpts,
     quartets,
-    slug,
-    trecento_group,
-    tune_group,
-    tune_title,
     tunes_of,
 )
 from earlayers.default_data.soundtracks import PACKAGES
@@ -72,33 +69,6 @@ def test_the_choice_does_not_depend_on_the_order_of_files():
     pieces = [Piece(name, name, (f"{name}.xml",)) for name in "abcdefgh"]
     expected = [clip.file_name for clip in excerpts("genre", pieces, 0)]
     assert [clip.file_name for clip in excerpts("genre", pieces[::-1], 0)] == expected
-
-
-@pytest.mark.parametrize(
-    "titles",
-    [
-        ("Money Musk -- Reel", "MONEY MUSK -- STRATHSPEY", "Money Musk"),
-        ("Blast of Wind, The", "A Blast of Wind", "The Blast of Wind.", "The Rakes of Westmeath -- Jig"),
-        ("The Riding Mile, 2nd Setting", "Riding Mile"),
-        ("O'Dwyer's Reel", "ODwyers -- Hornpipe"),
-    ],
-)
-def test_versions_of_a_tune_are_one_group(titles):
-    assert len({tune_group(title) for title in titles}) == 1
-
-
-def test_versions_of_a_trecento_piece_are_one_group_and_others_are_not():
-    assert trecento_group("PMFC_12_10a-Credo") == trecento_group("PMFC_12_10b-Credo")
-    assert trecento_group("PMFC_12_10a-Credo") != trecento_group("PMFC_12_11a-Credo")
-
-
-def test_titles_are_written_as_one_says_them():
-    assert tune_title("Fisherman's Song., The") == "The Fisherman's Song"
-    assert tune_title("Acacia -- Reel") == "Acacia"
-
-
-def test_slugs_are_plain():
-    assert slug("Wer nur den lieben Gott läßt walten") == "wer_nur_den_lieben_gott_lasst_walten"
 
 
 def test_the_data_card_names_every_genre_and_soundtrack_with_its_numbers(offers):

@@ -24,8 +24,8 @@ from earlayers.default_data.folders import (
     stamp,
     write_table,
 )
+from earlayers.default_data.names import slug
 from earlayers.default_data.rendering import equal_level
-from earlayers.default_data.repertoires import slug
 from earlayers.errors import UserError
 from earlayers.files import replacing
 from earlayers.parallel import parallel_map
