@@ -74,7 +74,7 @@ def text_of(run, name: str) -> str:
 def test_a_training_is_a_run_with_its_folds_as_children_and_their_curves(project):
     tracking.log_cell("train", CELL)
     run = runs("train")[CELL]
-    assert run.data.metrics == {"valid_acc": 62.5, "valid_std": 2.1213, "sec": 2.5, "epochs": 3.0}
+    assert run.data.metrics == {"best_acc": 62.5, "best_std": 2.1213, "sec": 2.5, "epochs": 3.0}
     assert run.data.params["optimizer.learning_rate"] == "0.01"
     assert run.data.params["frames.hop_samples"] == "512"
     assert "classifier.trees" not in run.data.params
@@ -208,7 +208,7 @@ def test_a_new_result_becomes_a_new_run_beside_the_old_one(project):
     tracking.log_cell("train", CELL)
     client = MlflowClient(store.uri())
     found = client.search_runs([client.get_experiment_by_name("train").experiment_id])
-    assert sorted(run.data.metrics["valid_acc"] for run in found if run.info.run_name == CELL) == [62.5, 70.5]
+    assert sorted(run.data.metrics["best_acc"] for run in found if run.info.run_name == CELL) == [62.5, 70.5]
 
 
 def test_parameters_that_did_not_make_the_numbers_are_never_shown_beside_them(project):

@@ -28,16 +28,16 @@ _CURVES = {"valid_accuracy": "valid_acc", "cg_iterations": "cg_iter", "step_leng
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold of a training: figures and the curve, epoch by epoch.
+    """One fold of a training and its curve.
 
     Attributes:
         name: `fold_<k>`.
-        metrics: figures of the whole fold.
+        seconds: how long it took.
         curve: (epoch, seconds since the start, metric name, value) of every point.
     """
 
     name: str
-    metrics: dict[str, float]
+    seconds: float
     curve: list[tuple[int, float, str, float]]
 
 
@@ -147,6 +147,7 @@ def _fingerprint(cell: Cell, result: Any, chosen: dict[str, str]) -> str:
 def _tags(cell: Cell, mark: str, datasets: list[tuple[str, str, str]]) -> dict[str, str]:
     found = {
         "stage": cell.stage,
+        "cell": cell.name,
         **_keys(cell),
         "classifier": cell.classifier,
         "data_md5": " ".join(md5 for _, md5, _ in datasets if md5),
@@ -174,8 +175,8 @@ def _training_figures(result: Any) -> dict[str, float]:
     folds = result["folds"].values()
     return _known(
         {
-            "valid_acc": result["valid_accuracy"]["mean"],
-            "valid_std": result["valid_accuracy"]["std"],
+            "best_acc": result["valid_accuracy"]["mean"],
+            "best_std": result["valid_accuracy"]["std"],
             "sec": result["seconds"]["mean"],
             "epochs": sum(fold["epochs"] for fold in folds) / len(folds),
         }
@@ -229,7 +230,7 @@ def _folds(cell: Cell, result: Any) -> list[Fold]:
     return [
         Fold(
             f"fold_{fold}",
-            {_CURVES.get(name, name)[:10]: float(v) for name, v in figures.items() if _is_number(v)},
+            float(figures["seconds"]),
             [point for row in rows if row["fold"] == fold for point in _points(row)],
         )
         for fold, figures in result["folds"].items()

@@ -144,16 +144,14 @@ class Store:
 
     def _create_fold(self, experiment: str, parent: str, record: Record, fold: Fold, start: int) -> None:
         tags = {name: value for name, value in record.tags.items() if name != "fingerprint"}
-        tags |= {_PARENT: parent, "cell": record.cell.name, "fold": fold.name}
+        tags |= {_PARENT: parent, "fold": fold.name}
         run = self.client.create_run(experiment, start, tags, f"{record.cell.name} {fold.name}").info.run_id
         # the time of a point is that of its epoch, so that the page can draw curves over seconds as well
         points = [Metric(name, value, start + round(s * 1000), epoch) for epoch, s, name, value in fold.curve]
         for first in range(0, len(points), _METRICS_A_BATCH):
             self.client.log_batch(run, metrics=points[first : first + _METRICS_A_BATCH])
-        self._log(
-            run, {n: v for n, v in fold.metrics.items() if n in ("seconds", "best_epoch")}, record.parameters
-        )
-        self.client.set_terminated(run, "FINISHED", start + round(fold.metrics.get("seconds", 0) * 1000))
+        self._log(run, {}, record.parameters)
+        self.client.set_terminated(run, "FINISHED", start + round(fold.seconds * 1000))
 
     def _log(self, run: str, metrics: dict[str, float], parameters: dict[str, str]) -> None:
         now = round(time.time() * 1000)

@@ -8,7 +8,7 @@ KEY = "table"
 _RUN_NAME = "attributes.`Run Name`"
 _WIDTH_PIXELS = 88  # a metric with two places before the point and four behind it
 _METRICS = {
-    "train": ("valid_acc", "valid_std", "sec", "epochs"),
+    "train": ("best_acc", "best_std", "sec", "epochs"),
     "classify": ("acc/all", "std/all", "acc/l1", "acc/l2", "acc/l3", "none/all", "net", "val/all", "sec"),
     "transfer": ("acc/all", "std/all", "acc/l1", "acc/l2", "acc/l3"),
 }
@@ -44,4 +44,9 @@ def experiment_tags(stage: str) -> dict[str, str]:
         "columnWidths": {_RUN_NAME: 260, **dict.fromkeys(columns, _WIDTH_PIXELS)},
         "runsHiddenMode": "SHOW_ALL",
     }
+    if stage == "train":
+        state["groupBy"] = {
+            "aggregateFunction": "average",
+            "groupByKeys": [{"mode": "tag", "groupByData": "cell"}],
+        }
     return tags | {f"mlflow.sharedViewState.{KEY}": json.dumps(state)}
