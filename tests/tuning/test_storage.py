@@ -53,7 +53,7 @@ def test_a_trial_whose_process_died_at_its_birth_is_given_up_too(make_job, monke
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_many_first_starters_make_one_store_with_one_first_trial_running(make_job, tmp_path):
+def test_many_first_starters_make_one_store_and_one_first_trial(make_job, tmp_path):
     url = f"sqlite:///{tmp_path / 'new' / 'studies.db'}"
     barrier = threading.Barrier(6)
 
@@ -64,6 +64,14 @@ def test_many_first_starters_make_one_store_with_one_first_trial_running(make_jo
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(start, range(6))) == {"study"}
     assert len(optuna.get_all_study_names(open_storage(url))) == 1
+    assert [trial.user_attrs for trial in open_study(make_job(storage=url)).trials] == [{"origin": "paper"}]
+
+
+def test_a_study_whose_maker_died_before_the_first_trial_gets_it_later(make_job, monkeypatch):
+    monkeypatch.setattr("earlayers.tuning.study.FIRST_TRIAL_SECONDS", 0.5)
+    job = make_job()
+    optuna.create_study(storage=open_storage(job.storage), study_name=job.study, direction="maximize")
+    assert [trial.user_attrs for trial in open_study(job).trials] == [{"origin": "paper"}]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from earlayers.tuning.storage import MISSED_HEARTBEATS, open_storage, retry
 
 DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "seconds": StudyDirection.MINIMIZE}
 PAPER = "paper"  # the origin of the first trial
+FIRST_TRIAL_SECONDS = 3.0
 
 
 def study_name(job: Job, data: str) -> str:
@@ -64,15 +65,24 @@ def open_study(job: Job) -> Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(job.storage, job.heartbeat_seconds)
-    study = _create_or_load(job, storage)
+    study, is_new = _create_or_load(job, storage)
     # the grid holds the paper's values as one of its points
-    begun = any(trial.user_attrs.get("origin") == PAPER for trial in study.get_trials(deepcopy=False))
-    if not job.on_grid and not begun:
+    if not job.on_grid and (is_new or _was_left_empty(study)):
         study.enqueue_trial(job.search.paper_values(), user_attrs={"origin": PAPER})
     return study
 
 
-def _create_or_load(job: Job, storage: BaseStorage) -> Study:
+def _was_left_empty(study: Study) -> bool:
+    """Whether whoever made the study died before its first trial, and is not just about to add it."""
+    deadline = time.monotonic() + FIRST_TRIAL_SECONDS
+    while not study.get_trials(deepcopy=False):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _create_or_load(job: Job, storage: BaseStorage) -> tuple[Study, bool]:
     try:
         study = optuna.create_study(
             storage=storage,
@@ -80,13 +90,13 @@ def _create_or_load(job: Job, storage: BaseStorage) -> Study:
             directions=[DIRECTIONS[name] for name in job.objectives],
         )
     except DuplicatedStudyError:
-        return optuna.load_study(study_name=job.study, storage=storage, sampler=None)
+        return optuna.load_study(study_name=job.study, storage=storage), False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(["accuracy (%)", "seconds"][: len(job.objectives)])
     for key in ("dataset", "method_name", "hidden_units"):
         study.set_user_attr(key, getattr(job, key))
-    return study
+    return study, True
 
 
 def is_spent(trial: FrozenTrial) -> bool:
