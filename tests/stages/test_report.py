@@ -217,6 +217,18 @@ def test_one_missing_result_stops_the_report_and_is_named(project):
         place.write_bytes(kept)
 
 
+def test_results_of_other_clips_are_not_compared(project):
+    place = project / "build/predictions/classify/scores-mfcc-random_forest.parquet"
+    kept = place.read_bytes()
+    table = pd.read_parquet(place)
+    table.assign(path=table["path"].str.replace("jig_00", "jig_99")).to_parquet(place)
+    try:
+        with pytest.raises(UserError, match="scores-mfcc-random_forest and scores-relu_sgd-6-random_forest"):
+            report.run()
+    finally:
+        place.write_bytes(kept)
+
+
 @pytest.mark.slow
 def test_a_second_run_writes_the_same_bytes_and_clears_old_figures(project):
     places = [project / "results", project / "results/figures"]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from earlayers import files, paths
+from earlayers.errors import UserError
 from earlayers.params import Params
 from earlayers.reporting import cells
 from earlayers.reporting.cells import Cell
@@ -93,7 +94,8 @@ def read(params: Params) -> Findings:
     """Read the results of every declared cell.
 
     Raises:
-        UserError: naming every file that is missing and the command that makes it.
+        UserError: naming every file that is missing and the command that makes it, or cells whose predictions
+            are of different clips.
     """
     trained, classified = cells.trained(params), cells.classified(params)
     transferred = cells.transferred(params)
@@ -106,7 +108,7 @@ def read(params: Params) -> Findings:
         trainings=[Training(cell, cell.result(), pd.read_csv(paths.curves(cell.name))) for cell in trained],
         variants=_variants(params, table_1),
         champion=_champion(params, table_1),
-        predictions=dict(part for cell in [*classified, *transferred] for part in _predictions(cell)),
+        predictions=_of_the_same_clips([*classified, *transferred]),
     )
 
 
@@ -145,6 +147,24 @@ def _champion(params: Params, rows: list[Row]) -> Row | None:
         if here == place and row.classifier == best.cell.classifier:
             return row
     return None
+
+
+def _of_the_same_clips(declared: list[Cell]) -> dict[Place, pd.DataFrame]:
+    """Read all predictions; those of one table and dataset must be of the same clips to be compared."""
+    found: dict[Place, pd.DataFrame] = {}
+    first: dict[tuple[str, str], tuple[str, set[tuple[str, int]]]] = {}
+    for cell in declared:
+        parts = dict(_predictions(cell))
+        for rows in parts.values():
+            clips = set(zip(rows["path"], rows["fold"], strict=True))
+            name, expected = first.setdefault((cell.stage, cell.dataset), (cell.name, clips))
+            if clips != expected:
+                raise UserError(
+                    f"cells are compared on the same clips and folds; the predictions of {cell.name} and "
+                    f"{name} are of different ones, so one of them is older than its data: run `dvc repro`"
+                )
+        found |= parts
+    return found
 
 
 def _predictions(cell: Cell) -> Iterator[tuple[Place, pd.DataFrame]]:
