@@ -267,7 +267,7 @@ def random_signs(like: Tensor, seed: int, position: int) -> Tensor:
     """
     index = torch.arange(position, position + like.numel(), device=like.device)
     # a multiplicative hash: a generator's stream would depend on how it is cut into chunks
-    mixed = (index + 1) * 0x9E3779B97F4A7C1 + seed * 0x2545F4914F6CDD1
+    mixed = (index + 1) * 0x9E3779B97F4A7C1 + (seed * 0x2545F4914F6CDD1) % 2**62
     for multiplier in (0x3F58476D1CE4E5B9, 0x14D049BB133111EB):
         mixed = (mixed ^ ((mixed >> 29) & 0x7FFFFFFFF)) * multiplier
     bits = (mixed >> 40) & 1

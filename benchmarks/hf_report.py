@@ -1,0 +1,169 @@
+"""Figure and tables of the Hessian-free races, from hf.json alone."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from hf_methods import TITLES
+
+DOCS = Path(__file__).parents[1] / "docs" / "hessian_free.md"
+TARGETS = {"spectra": 0.1}
+OURS = ("hessian_free", "hessian_free_short_cg")
+# one hue a method in every panel; ours darkest
+COLOURS = {
+    "hessian_free": "#08519c",
+    "hessian_free_short_cg": "#4292c6",
+    "lbfgs": "#d95f02",
+    "adam": "#1b9e77",
+    "sgd": "#7570b3",
+    "hessianfree_pypi": "#999999",
+}
+
+
+def final_losses(method: dict[str, Any]) -> dict[str, float]:
+    """The last loss of every seed; infinity for a run that diverged."""
+    ends = {seed: run["points"][-1][1] for seed, run in method["runs"].items()}
+    return {seed: float("inf") if loss is None else loss for seed, loss in ends.items()}
+
+
+def seconds_to(method: dict[str, Any], target: float) -> dict[str, float]:
+    """When each seed first reached a loss, on a straight line between points; infinity for never."""
+    return {seed: _first_below(run["points"], target) for seed, run in method["runs"].items()}
+
+
+def _first_below(points: list[list[Any]], target: float) -> float:
+    for (t0, l0), (t1, l1) in zip(points, points[1:], strict=False):
+        if l0 is not None and l1 is not None and l1 <= target < l0:
+            return t0 + (t1 - t0) * (l0 - target) / (l0 - l1)
+    return float("inf")
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Every table, as Markdown."""
+    parts = [_problem_table(name, problem) for name, problem in results.get("problems", {}).items()]
+    return "\n\n".join([*parts, _products_table(results.get("products", {}))]).strip() + "\n"
+
+
+def _problem_table(name: str, problem: dict[str, Any]) -> str:
+    target = TARGETS.get(name)
+    extra = f" seconds to {target} |" if target else ""
+    lines = [
+        f"**{problem['title']}**: {_budget(problem)}",
+        "",
+        f"| method | setting | steps | final loss, {problem['unit']} (median; range over seeds) |{extra} against ours |",
+        "|---|---|---|---|" + ("---|" if target else "") + "---|",
+    ]
+    ours = problem["methods"].get("hessian_free")
+    for key, method in problem["methods"].items():
+        lines.append(_row(key, method, ours, target))
+    lines += [f"\n{TITLES[key]}: {reason}." for key, reason in problem["skipped"].items()]
+    return "\n".join(lines)
+
+
+def _budget(problem: dict[str, Any]) -> str:
+    text = f"{problem['budget_seconds']:g} s of CPU time a method"
+    full = problem["full_budget_seconds"]
+    if problem["budget_seconds"] < full:
+        text += f" (the full race has {full:g} s: read this as a beginning, not as a verdict)"
+    return text + "."
+
+
+def _row(key: str, method: dict[str, Any], ours: dict[str, Any] | None, target: float | None) -> str:
+    losses = final_losses(method)
+    values = list(losses.values())
+    runs = list(method["runs"].values())
+    setting = "" if runs[0]["setting"] is None else f"{runs[0]['setting']:g}"
+    steps = f"{statistics.median(run['steps'] for run in runs):g}"
+    cells = [method["title"], setting, steps, _spread(values, ".4g")]
+    if target:
+        cells.append(_spread(list(seconds_to(method, target).values()), ".3g"))
+    cells.append("" if ours is None or key in OURS else _verdict(method, ours, target))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _verdict(method: dict[str, Any], ours: dict[str, Any], target: float | None) -> str:
+    """Of how many seeds ours (Martens's settings) is ahead."""
+    score = (lambda run: seconds_to(run, target)) if target else final_losses
+    mine, theirs = score(ours), score(method)
+    shared = sorted(mine.keys() & theirs.keys())
+    ahead = sum(mine[seed] < theirs[seed] for seed in shared)
+    return f"ours ahead in {ahead} of {len(shared)}"
+
+
+def _spread(values: list[float], form: str) -> str:
+    middle, low, high = statistics.median(values), min(values), max(values)
+    text = f"{middle:{form}}" if middle < float("inf") else "never"
+    return text if len(values) == 1 or low == high else f"{text} ({low:{form}}-{high:{form}})"
+
+
+def _products_table(products: dict[str, Any]) -> str:
+    if not products:
+        return ""
+    lines = [
+        "**Cost of a Gauss-Newton product** (513-h-h-h-10, one thread), as a multiple of a hand-written R-operator with "
+        "cached activations:",
+        "",
+        "| units | frames | hand-written | plain stack | any module (autograd's graph) | gate |",
+        "|---|---|---|---|---|---|",
+    ]
+    for units, found in products.items():
+        lines.append(
+            f"| {units} | {found['frames']} | {1000 * found['seconds']['hand_written']:.0f} ms "
+            f"| {found['ratio']['stack']:.2f}x | {found['ratio']['graph']:.2f}x | {found['gate']}x |"
+        )
+    return "\n".join(lines)
+
+
+def update_docs(results: dict[str, Any]) -> None:
+    """Replace what stands between the markers of docs/hessian_free.md."""
+    text = DOCS.read_text()
+    block = f"<!-- races: begin -->\n{tables(results)}<!-- races: end -->"
+    pattern = re.compile(r"<!-- races: begin -->.*<!-- races: end -->", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"{DOCS} must hold the markers of the races, found none; restore them")
+    DOCS.write_text(pattern.sub(lambda _: block, text))
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Loss over seconds, a panel a problem; every seed a line, its method's colour."""
+    from matplotlib.figure import Figure
+
+    problems = results.get("problems", {})
+    if not problems:
+        return
+    figure = Figure(figsize=(4.6 * len(problems), 3.8), layout="constrained")
+    for axes, (_name, problem) in zip(
+        figure.subplots(1, len(problems), squeeze=False)[0], problems.items(), strict=True
+    ):
+        _panel(axes, problem)
+    handles = {key: method for problem in problems.values() for key, method in problem["methods"].items()}
+    lines = [axes.plot([], [], color=COLOURS[key])[0] for key in handles]
+    figure.legend(
+        lines,
+        [method["title"] for method in handles.values()],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+    )
+    figure.savefig(path, dpi=150)
+
+
+def _panel(axes: Any, problem: dict[str, Any]) -> None:
+    lowest, highest = float("inf"), 0.0
+    for key, method in problem["methods"].items():
+        for run in method["runs"].values():
+            points = [(t, loss) for t, loss in run["points"] if loss is not None and t > 0]
+            if not points:
+                continue
+            axes.plot(*zip(*points, strict=True), color=COLOURS[key], linewidth=1.2, alpha=0.85)
+            lowest = min(lowest, min(loss for _, loss in points))
+            # the top of the panel is where the methods are after a tenth of the time
+            highest = max(highest, max((loss for t, loss in points if t > points[-1][0] / 20), default=0))
+    axes.set(xscale="log", yscale="log", xlabel="CPU seconds", ylabel=problem["unit"])
+    axes.set_ylim(0.97 * lowest, 1.1 * min(highest, 4 * lowest if lowest > 1 else highest))
+    axes.set_title(problem["title"].split(",")[0], fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
