@@ -66,7 +66,8 @@ def contenders(grid: Grid, units: int) -> dict[str, Row]:
 
 def duels(findings: Findings, grid: Grid) -> list[Duels]:
     """Compare everything within a size by McNemar's test, corrected by Holm over all pairs of that size."""
-    return [_duels(findings, grid, units) for units in dict.fromkeys(size for size, _ in grid.lines)]
+    sizes = dict.fromkeys(size for size, _ in grid.lines)
+    return [_duels(findings, grid, units) for units in sizes if len(contenders(grid, units)) > 1]
 
 
 def _duels(findings: Findings, grid: Grid, units: int) -> Duels:

@@ -173,7 +173,11 @@ def render(report: Report) -> str:
         report=report,
         params=report.findings.params,
     )
-    # no target for transfer, no second table; no variants run, nothing to tell of them
-    empty = {"transfer": not report.results_2, "variants": not report.findings.variants}
+    # no target for transfer, no second table; no baseline of the input, nothing to gain on; no variants run
+    empty = {
+        "transfer": not report.results_2,
+        "gain": not any(result.gains for result in report.results_1),
+        "variants": not report.findings.variants,
+    }
     contents = [entry for entry in CONTENTS if not empty.get(entry[0], False)]
     return environment.get_template("page.html.j2").render(contents=contents)
