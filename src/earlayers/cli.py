@@ -13,9 +13,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from earlayers import __version__
 from earlayers.errors import UserError
+from earlayers.stages import tune
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ STAGES = (
     ),
     Command("report", (), "report:run", "results -> tables, figures, report.html"),
     Command("sync", (), "sync:run", "create the MLflow runs that are missing, once each"),
+    Command("readme", (), "report:readme", "put the tables of results/ into README.md"),
+    Command("variants", ("name",), "variants:run", "one cell with some values changed"),
+    Command("ui", (), "ui:run", "open MLflow on the table of runs"),
+    Command("serve", (), "ui:serve", "answer requests for genres on this machine"),
 )
 
 
@@ -97,7 +103,22 @@ def _parser() -> argparse.ArgumentParser:
         for key in stage.keys:
             sub.add_argument(key, type=int if key == "hidden_units" else str)
         sub.set_defaults(function=stage.function)
+    tune.add_commands(commands)
+    _add_prediction(commands)
     return parser
+
+
+def _add_prediction(commands: Any) -> None:
+    predict = commands.add_parser("predict", help="genres of any sound files, by a trained model")
+    embed = commands.add_parser("embed", help="hidden activations of any sound files, a row a window")
+    for command, out in ((predict, "predictions.csv"), (embed, "features.parquet")):
+        command.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER")
+        command.add_argument("--model", default="champion", help="a cell, a folder, or champion (default)")
+        command.add_argument("--fold", type=int, help="whose network; the best on validation by default")
+        command.add_argument("--out", default=out, help=f"default: {out}")
+    predict.add_argument("--timeline", metavar="DIR", help="draw a picture per file: probabilities in time")
+    predict.set_defaults(function="predict:run")
+    embed.set_defaults(function="predict:run_embed")
 
 
 if __name__ == "__main__":
