@@ -9,10 +9,20 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export DVC_NO_ANALYTICS := 1
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup data repro sync test check lint types ui clean
+# the cell of the tuning targets, and how long to search
+DATASET ?= scores
+METHOD ?= relu_sgd
+UNITS ?= 50
+TRIALS ?= 30
+JOBS ?=
+STORAGE ?=
+SEARCH = $(DATASET) $(METHOD) $(UNITS) $(if $(JOBS),--jobs $(JOBS)) $(if $(STORAGE),--storage $(STORAGE))
+
+.PHONY: help setup data data-soundtracks repro sync ui serve variants readme tune tune-paper tune-apply dashboard \
+  paper remote bench-hf test check lint types clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,6 +42,51 @@ repro: data ## set-up, default data, the whole pipeline, and its runs in MLflow
 
 sync: $(STAMP) ## create the MLflow runs that are missing, once each
 	earlayers sync
+
+ui: $(STAMP) ## compare the runs in a browser; Ctrl-C stops it
+	earlayers ui
+
+serve: $(STAMP) ## answer requests for genres on this machine; Ctrl-C stops it
+	earlayers serve
+
+variants: $(STAMP) ## run the variants of params.yaml and put them into the report
+	dvc repro variants/dvc.yaml
+	dvc repro --force --single-item report
+
+readme: $(STAMP) ## put the tables of results/ into README.md
+	earlayers readme
+
+tune: $(STAMP) ## search hyper-parameters: DATASET= METHOD= UNITS= TRIALS= [JOBS=] [STORAGE=]
+	earlayers tune $(SEARCH) --trials $(TRIALS)
+
+tune-paper: $(STAMP) ## the paper's own grid search: DATASET= METHOD= UNITS=
+	earlayers tune-paper $(SEARCH)
+
+tune-apply: $(STAMP) ## write the best values of a search into params.yaml
+	earlayers tune-apply $(DATASET) $(METHOD) $(UNITS)
+
+dashboard: $(STAMP) ## look at the searches in a browser
+	python -m pip install --quiet --constraint constraints.txt --editable '.[dashboard]'
+	earlayers dashboard $(if $(STORAGE),--storage $(STORAGE))
+
+data-soundtracks: $(STAMP) ## fetch the optional dataset soundtracks (Debian only)
+	earlayers data soundtracks
+
+paper: $(STAMP) ## the paper's own run on GTZAN and ISMIR 2004
+	@git diff --quiet HEAD -- params.yaml || \
+	  { echo "params.yaml has uncommitted edits: commit them, or undo them (git checkout params.yaml)"; exit 2; }
+	cp params.paper.yaml params.yaml
+	earlayers data gtzan ismir2004 || { git checkout --quiet params.yaml; exit 2; }
+	@echo "params.yaml now holds the paper's protocol; to go back: git checkout params.yaml dvc.lock results"
+	dvc repro
+	earlayers sync
+
+remote: $(STAMP) ## keep data and models in a folder too: DIR=/somewhere, then dvc push and dvc pull
+	@test -n "$(DIR)" || { echo "say where: make remote DIR=/somewhere"; exit 2; }
+	dvc remote add --default --force local "$(abspath $(DIR))"
+
+bench-hf: $(STAMP) ## race the Hessian-free optimiser against others (hours; parts are kept)
+	python benchmarks/hf.py
 
 test: $(STAMP) ## run all tests, the slow ones too
 	pytest -q
