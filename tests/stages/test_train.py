@@ -200,14 +200,7 @@ def test_the_number_of_processes_does_not_change_the_networks(project, monkeypat
 
 def start(method: str, environment: dict[str, str]) -> subprocess.Popen:
     code = f"from earlayers.stages import train; train.run('scores', '{method}', 6)"
-    # a group of its own, so that workers can be killed with their parent
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=environment,
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow

@@ -118,25 +118,20 @@ def fit_folds(
         FoldRun(fold, seed, method.max_epochs, method.patience)
         for fold, seed in zip(data, seeds, strict=True)
     ]
-    networks = [
-        method.build(fold.frames.shape[1], len(fold.genres), hidden_units, hidden_layers, seed)
-        for fold, seed in zip(data, seeds, strict=True)
-    ]
+    bins, genres = data[0].frames.shape[1], len(data[0].genres)
+    networks = [method.build(bins, genres, hidden_units, hidden_layers, seed) for seed in seeds]
+    places = list(range(len(runs)))
     with ExitStack() as locks:
         for folder in checkpoint_folders:
             locks.enter_context(only_trainer(folder))
-        states = [
-            Checkpoints(folder, _fingerprint(run, method, hidden_units, hidden_layers))
-            for folder, run in zip(checkpoint_folders, runs, strict=True)
-        ]
-        together = (
-            [list(range(len(runs)))] if isinstance(method.optimizer, Sgd) else [[n] for n in range(len(runs))]
-        )
-        for group in together:
+        for group in [places] if isinstance(method.optimizer, Sgd) else [[place] for place in places]:
             recorder = Recorder(
-                [states[number] for number in group],
-                partial(_named, on_epoch, group) if on_epoch else None,
-                [progress[number] for number in group] if progress else None,
+                [
+                    Checkpoints(checkpoint_folders[n], _fingerprint(runs[n], networks[n], method))
+                    for n in group
+                ],
+                partial(_placed, on_epoch, group) if on_epoch else None,
+                [progress[n] for n in group] if progress else None,
             )
             _train([runs[n] for n in group], [networks[n] for n in group], method, recorder)
     return [_finished(run, network) for run, network in zip(runs, networks, strict=True)]
@@ -168,7 +163,7 @@ def _train(runs: list[FoldRun], networks: list[Network], method: Method, recorde
         trainer.fit(module, datamodule=batches)
 
 
-def _named(on_epoch: Callable[[int, Row], None], group: list[int], place: int, row: Row) -> None:
+def _placed(on_epoch: Callable[[int, Row], None], group: list[int], place: int, row: Row) -> None:
     on_epoch(group[place], row)
 
 
@@ -184,14 +179,20 @@ def _finished(run: FoldRun, network: Network) -> Fit:
     return Fit(network.eval(), run.history, run.best_epoch, run.stopped, run.seconds)
 
 
-def _fingerprint(run: FoldRun, method: Method, hidden_units: int, hidden_layers: int) -> str:
+def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
     """Of everything that the course of a training depends on."""
-    digest = hashlib.sha256()
-    settings = method.model_dump_json()
-    digest.update(f"{settings} {hidden_units} {hidden_layers} {run.seed} {torch.__version__}".encode())
-    # mean and std stand for the table of frames, whose bytes may be gigabytes
-    for tensor in (run.data.train_rows, run.data.valid_rows, run.data.targets, run.data.mean, run.data.std):
-        digest.update(tensor.numpy().tobytes())
+    digest = hashlib.sha256(f"{method.model_dump_json()} {run.seed} {torch.__version__}".encode())
+    data = run.data
+    # the first weights stand for their shapes and seed, mean and std for the table, which may be gigabytes
+    for tensor in (
+        data.train_rows,
+        data.valid_rows,
+        data.targets,
+        data.mean,
+        data.std,
+        *network.parameters(),
+    ):
+        digest.update(tensor.detach().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -143,27 +143,28 @@ class StackedSgdModule(FoldsModule):
     def train_epoch(self, batch: Cuts) -> None:
         """One epoch of every active fold; the loss is the epoch's mean, each frame's before its update."""
         chances = [generator(run.seed, Purpose.DROPOUT, run.epoch) for run in self.runs]
-        totals = [0.0] * len(self.runs)
+        totals = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
         for folds, frames, classes in batch:
             batches = self.stack.batches(frames, classes, chances[folds], self.batch_frames)
             logits = aligned(*classes.shape, len(self.runs[0].data.genres), like=frames)
             self.step(partial(self.stack.descend, folds, batches, logits), folds=folds)
-            _add(totals, folds, losses(logits, classes, self.stack.output))
-        for run, measures, total in zip(self.runs, self.measures, totals, strict=True):
+            # summed where the numbers are: no piece waits for the host
+            totals[folds] += losses(logits, classes, self.stack.output).sum(1, dtype=torch.float64)
+        for run, measures, total in zip(self.runs, self.measures, totals.tolist(), strict=True):
             measures["train_loss"] = total / len(run.data.train_rows)
 
     def validation_step(self, batch: Cuts) -> None:
         """Loss and frame accuracy of every active fold."""
-        total, correct = [0.0] * len(self.runs), [0.0] * len(self.runs)
+        total, correct = torch.zeros(2, len(self.runs), dtype=torch.float64, device=self.device)
         for folds, frames, classes in batch:
             logits = self.stack(folds.start, frames[0, :, :-1])[None]
-            _add(total, folds, losses(logits, classes, self.stack.output))
-            _add(correct, folds, logits.argmax(-1) == classes)
+            total[folds] += losses(logits, classes, self.stack.output).sum(1, dtype=torch.float64)
+            correct[folds] += (logits.argmax(-1) == classes).sum(1)
         for fold, run in enumerate(self.runs):
             count = len(run.data.valid_rows)
             self.measures[fold] |= {
-                "valid_loss": total[fold] / count,
-                "valid_accuracy": 100 * correct[fold] / count,
+                "valid_loss": total[fold].item() / count,
+                "valid_accuracy": 100 * correct[fold].item() / count,
             }
 
     def network_state(self, fold: int) -> dict[str, Tensor]:
@@ -180,12 +181,6 @@ class StackedSgdModule(FoldsModule):
         self.stack.load_network_state(fold, weights)
         for layer, velocity in zip(self.stack.weights, optimizer["velocities"], strict=False):
             self.method.state[layer]["velocity"][fold] = velocity
-
-
-def _add(totals: list[float], folds: slice, values: Tensor) -> None:
-    """Add the sum over frames of values, shape (folds, frames), to each fold's total."""
-    for fold, value in zip(range(folds.start, folds.stop), values.sum(1, dtype=torch.float64), strict=True):
-        totals[fold] += value.item()
 
 
 class HessianFreeModule(FoldsModule):

@@ -52,7 +52,8 @@ def losses(logits: Tensor, classes: Tensor, output: str) -> Tensor:
         Shape (...).
     """
     if output == "softmax":
-        return functional.cross_entropy(logits.movedim(-1, 1), classes, reduction="none")
+        flat = functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none")
+        return flat.view(classes.shape)
     codes = functional.one_hot(classes, logits.shape[-1]).to(logits.dtype)
     return functional.binary_cross_entropy_with_logits(logits, codes, reduction="none").sum(-1)
 

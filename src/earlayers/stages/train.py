@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,32 +112,30 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
     )
     done = []
     for fold, fold_frames, fit in zip(task.folds, data, fits, strict=True):
-        facts = {
-            "dataset": task.dataset,
-            "method": task.method,
-            "fold": fold,
-            "output": settings.methods[task.method].output,
-            "genres": list(fold_frames.genres),
-            "audio": settings.audio.model_dump(),
-            "frames": settings.frames.model_dump(),
-        }
         scaler = Scaler(fold_frames.mean.numpy(), fold_frames.std.numpy())
+        facts = _facts(task, fold, fold_frames.genres)
         save_network(paths.network(task.cell, fold), fit.network, scaler, facts)
         best = fit.history[fit.best_epoch - 1]
         logger.info(
             "fold %d: best of %d epochs is %d, %.2f %% of validation frames, %.1f s",
             *(fold, len(fit.history), fit.best_epoch, best["valid_accuracy"], fit.seconds),
         )
-        done.append(
-            {
-                "fold": fold,
-                "history": fit.history,
-                "best_epoch": fit.best_epoch,
-                "stopped": fit.stopped,
-                "seconds": fit.seconds,
-            }
-        )
+        plain = ("history", "best_epoch", "stopped", "seconds")
+        done.append({"fold": fold} | {name: getattr(fit, name) for name in plain})
     return done
+
+
+def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
+    """What network.json says beside the network's shape."""
+    return {
+        "dataset": task.dataset,
+        "method": task.method,
+        "fold": fold,
+        "output": task.settings.methods[task.method].output,
+        "genres": list(genres),
+        "audio": task.settings.audio.model_dump(),
+        "frames": task.settings.frames.model_dump(),
+    }
 
 
 def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
