@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import csv
-import io
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +18,6 @@ from typing import Any
 from earlayers import files, params, paths
 from earlayers.errors import UserError
 from earlayers.params import Variant
-
-COLUMNS = (
-    "variant",
-    "cell",
-    "layer",
-    "aggregation",
-    "accuracy_mean",
-    "accuracy_std",
-    "base_mean",
-    "difference",
-)
 
 
 @dataclass(frozen=True)
@@ -61,6 +49,8 @@ def run(name: str) -> None:
     folder.mkdir(parents=True)
     params.write(after, folder / paths.PARAMS)
     _link(paths.data(variant.dataset), folder)
+    # a variant is no cell of params.yaml; its results are shown in the report
+    os.environ["EARLAYERS_TRACKING"] = "off"
     result = _run_steps(variant, before, after, folder)
     files.write_json(
         paths.result("variants", name),
@@ -151,38 +141,3 @@ def _at(content: Any, path: str) -> Any:
 def _link(path: Path, folder: Path) -> None:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).symlink_to(path.resolve())
-
-
-def table() -> None:
-    """Collect the results of every variant beside its base cell in results/variants.csv.
-
-    Raises:
-        UserError: naming the variants that have not been run.
-    """
-    settings = params.load()
-    missing = [name for name in settings.variants if not paths.result("variants", name).exists()]
-    if missing:
-        raise UserError(f"variants without a result: {', '.join(missing)}; run `make variants`")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "variant",
-            "cell",
-            "layer",
-            "aggregation",
-            "accuracy_mean",
-            "accuracy_std",
-            "base_mean",
-            "difference",
-        ]
-    )
-    for name, variant in settings.variants.items():
-        cell = paths.key(variant.dataset, variant.method, variant.hidden_units, variant.classifier)
-        base = files.read_json(paths.result("classify", cell))["accuracy"]
-        for aggregation, layers in files.read_json(paths.result("variants", name))["accuracy"].items():
-            for layer, accuracy in layers.items():
-                mean, reference = accuracy["mean"], base[aggregation][layer]["mean"]
-                numbers = (mean, accuracy["std"], reference, mean - reference)
-                writer.writerow([name, cell, layer, aggregation, *(f"{number:.4f}" for number in numbers)])
-    files.write_text(paths.RESULTS / "variants.csv", out.getvalue())
