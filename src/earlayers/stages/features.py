@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,8 @@ from earlayers.genres.summaries import Windowing, window_statistics
 from earlayers.genres.transforms import fit_standardising, fit_whitening
 from earlayers.parallel import jobs, parallel_map
 from earlayers.params import Handmade, Params
+
+WORTH_PROCESSES_BYTES = 2e9  # frames to read, over all tasks: about five seconds of work
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ class TransformTask:
     clips: Clips
 
 
+Task = TypeVar("Task", NetworkTask, TransformTask)
+
+
 def run(dataset: str, method: str, hidden_units: int) -> None:
     """Write build/features/<cell>/: the window vectors of every layer of every fold's network.
 
@@ -80,9 +87,7 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
             check_network(paths.network(cell, fold), bins=table.frames.shape[1])
         clips = _prepare(settings, table, paths.frames(dataset), settings.frames.hop_samples, folder)
         tasks = [NetworkTask(fold, paths.network(cell, fold).resolve(), clips) for fold in range(folds)]
-        parallel_map(
-            _describe_by_network, tasks, description=f"features {cell}", name=lambda task: f"fold {task.fold}"
-        )
+        _run(_describe_by_network, tasks, f"features {cell}", lambda task: f"fold {task.fold}")
 
 
 def run_handmade(dataset: str, handmade: str) -> None:
@@ -114,12 +119,7 @@ def run_handmade(dataset: str, handmade: str) -> None:
             for column in split.columns
             if column.startswith("fold_") or column == "transfer"
         ]
-        parallel_map(
-            _describe_by_transform,
-            tasks,
-            description=f"features {dataset}-{handmade}",
-            name=lambda task: task.column,
-        )
+        _run(_describe_by_transform, tasks, f"features {dataset}-{handmade}", lambda task: task.column)
 
 
 def _prepare(settings: Params, table: FrameTable, source: Path, hop_samples: int, folder: Path) -> Clips:
@@ -150,10 +150,21 @@ def _prepare(settings: Params, table: FrameTable, source: Path, hop_samples: int
     return Clips((source / "frames.npy").resolve(), rows, windowing, folder.resolve())
 
 
-def _describe_by_network(task: NetworkTask) -> None:
-    import torch
+def _run(
+    function: Callable[[Task], None], tasks: Sequence[Task], description: str, name: Callable[[Task], str]
+) -> None:
+    """Work side by side where there is enough work: below that, starting the processes takes longer."""
+    work_bytes = len(tasks) * tasks[0].clips.frames.stat().st_size
+    parallel_map(
+        function,
+        tasks,
+        description=description,
+        name=name,
+        jobs=None if work_bytes > WORTH_PROCESSES_BYTES else 1,
+    )
 
-    torch.set_num_threads(1)
+
+def _describe_by_network(task: NetworkTask) -> None:
     network = open_network(task.network)
     vectors = layer_vectors(task.clips.statistics(network), network.columns)
     for layer, values in vectors.items():
@@ -177,14 +188,20 @@ def _write_frames(data: Path, tracks: pd.DataFrame, chosen: Handmade, settings: 
     """Decode every usable clip again, through another front end."""
     import torch
 
-    from earlayers.audio.decoding import decode, in_order
+    from earlayers.audio.decoding import Unreadable, decode, in_order
 
     torch.set_num_threads(1)  # threads work on clips of their own: more inside a clip only wait
     audio = settings.audio
     front_end = chosen.front_end.build(audio.sample_rate_hz)
 
     def work(path: str) -> np.ndarray:
-        return front_end(decode(data / path, audio.sample_rate_hz, audio.clip_seconds).waveform)
+        try:
+            return front_end(decode(data / path, audio.sample_rate_hz, audio.clip_seconds).waveform)
+        except Unreadable as reason:
+            raise UserError(
+                f"{data / path} was usable when frames were made and is not now ({reason}): run "
+                "`earlayers frames` again"
+            ) from None
 
     with FrameWriter(folder, front_end.dimensions) as writer:
         clips = tqdm(

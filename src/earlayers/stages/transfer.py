@@ -51,9 +51,6 @@ class Described:
 
     def open(self, clips: Clips) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Layer -> vectors of every window, shape (windows, 2 * units); index of each window's clip."""
-        import torch
-
-        torch.set_num_threads(1)
         network, frames = open_network(self.network), np.load(self.frames, mmap_mode="r")
         used = clips.among("train", "test")
         statistics = [
