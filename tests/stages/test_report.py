@@ -166,13 +166,24 @@ def test_dead_units_are_counted(project):
     assert [int(count) for count in sigmoid[6:]] == [0, 0, 0]
 
 
-def test_the_tables_go_into_the_readme_between_the_markers(project):
-    (project / "README.md").write_text("# Title\n<!-- results:begin -->\n<!-- results:end -->\nrest\n")
+def test_tables_times_and_graph_go_into_the_readme_between_their_markers(project, monkeypatch):
+    monkeypatch.setattr(report, "_dag", lambda: 'node1["frames@a"]\nnode2["split@a"]\nnode1-->node2')
+    blocks = "".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("times", "results", "dag"))
+    (project / "README.md").write_text(f"# Title\n{blocks}rest\n")
+    measured = {
+        "cores": 2,
+        "seconds": {"setup": 60.0, "data": 60.0, "repro": 660.0, "second_repro": 5.0},
+        "stages_run_by_the_second_repro": 0,
+    }
+    (project / "results/benchmarks").mkdir(exist_ok=True)
+    (project / "results/benchmarks/pipeline.json").write_text(json.dumps(measured))
     report.readme()
     text = (project / "README.md").read_text()
-    assert (project / "results/table1.md").read_text() in text
+    assert (project / "results/table1.md").read_text().strip() in text
+    assert "`dvc repro` 11.0 min" in text
+    assert "frames --> split" in text
     assert text.startswith("# Title\n")
-    assert text.endswith("<!-- results:end -->\nrest\n")
+    assert text.endswith("<!-- dag:end -->\nrest\n")
 
 
 def test_the_cell_that_validation_clips_choose_is_quoted_with_its_own_test_accuracy(project):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earlayers import params, paths
 from earlayers.errors import UserError
-from earlayers.files import replacing_folder, write_text
+from earlayers.files import read_json, replacing_folder, write_text
 
 if TYPE_CHECKING:
     from earlayers.reporting.findings import Findings
@@ -51,18 +52,34 @@ def write_tables(found: Findings) -> None:
 
 
 def readme() -> None:
-    """Put the committed tables between the markers of README.md.
+    """Write the blocks of README.md: tables, measured times, the graph of the stages.
 
     Raises:
-        UserError: when a table or a marker is missing.
+        UserError: when a table, a measurement or a marker is missing.
     """
-    from earlayers.reporting.readme import replace_block
+    from earlayers.reporting.readme import replace_block, stage_graph, times
 
     try:
-        texts = [(paths.RESULTS / f"{name}.md").read_text(encoding="utf-8") for name in ("table1", "table2")]
+        tables = [(paths.RESULTS / f"{name}.md").read_text(encoding="utf-8") for name in ("table1", "table2")]
+        measured = read_json(paths.RESULTS / "benchmarks/pipeline.json")
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename} is missing: run `dvc repro`, which ends by writing it") from None
-    write_text(README, replace_block(README.read_text(encoding="utf-8"), "\n".join(texts)))
+        raise UserError(
+            f"{error.filename} is missing: run `dvc repro`, which writes the tables, "
+            "and benchmarks/pipeline.py, which measures the times"
+        ) from None
+    text = README.read_text(encoding="utf-8")
+    for name, content in (
+        ("results", "\n".join(tables)),
+        ("times", times(measured)),
+        ("dag", stage_graph(_dag())),
+    ):
+        text = replace_block(text, name, content)
+    write_text(README, text)
+
+
+def _dag() -> str:
+    command = ["dvc", "dag", "--mermaid"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _write_figures(figures: dict[str, bytes]) -> None:
