@@ -16,7 +16,9 @@ from earlayers import params
 from earlayers.audio.tables import FrameWriter
 from earlayers.errors import UserError
 from earlayers.files import read_json
+from earlayers.learning.methods import Method
 from earlayers.stages import tune
+from earlayers.tuning.spaces import with_values
 
 from .conftest import RATE
 
@@ -70,10 +72,12 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "build/splits").mkdir(parents=True)
     split.to_csv(tmp_path / "build/splits/scores.csv", index=False)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for name in content["methods"]:
-        content["methods"][name]["max_epochs"] = 4
+    for name, method in content["methods"].items():
         content["tune"][name] |= {"max_epochs": 4, "frame_stride": 1}
-    content["methods"]["sigmoid_hf"]["optimizer"]["cg_max_iterations"] = 250
+        # the pipeline trains with the paper's values here, as the first trial of a study does
+        paper = {path: dimension["paper"] for path, dimension in content["tune"][name]["space"].items()}
+        content["methods"][name] = with_values(Method.model_validate(method), paper).model_dump()
+        content["methods"][name]["max_epochs"] = 4
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return tmp_path
 
