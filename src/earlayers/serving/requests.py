@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import math
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from earlayers.serving.predictor import Predictor
 
+log = logging.getLogger(__name__)
 LARGEST_BYTES = 64 * 2**20  # of one file, decoded from base64
 LONGEST_SECONDS = 600.0  # of one file; more is not looked at
 
@@ -53,6 +55,9 @@ def _answer_one(predictor: Predictor, text: Any) -> dict[str, Any]:
             row = row_of_file(predictor, file, LONGEST_SECONDS)
     except Unreadable as error:
         return empty | {"error": str(error)}
+    except Exception as error:  # one row must not take the others, or the server, with it
+        log.exception("a request failed")
+        return empty | {"error": f"internal error: {type(error).__name__}"}
     return empty | {name: row[name] for name in empty if name in row and not _is_missing(row[name])}
 
 

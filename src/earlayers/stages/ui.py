@@ -41,15 +41,9 @@ def run(port: int = 5000) -> None:
     if tracking.uri().startswith("http"):
         log.info("The runs are on a server of yours: %s%s", tracking.uri().rstrip("/"), page)
         return
-    port = free_port(port)
-    command = ["server", "--backend-store-uri", tracking.uri(), "--host", HOST, "--port", str(port)]
-    # what else the server could do for language models would start processes of its own
-    with started([*command, "--workers", "1"], {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}) as server:
-        address = f"http://{HOST}:{port}"
-        server.wait_for(f"{address}/health")
-        log.info(
-            "%d runs, one for every row of the table: %s%s\nCtrl-C stops the server.", runs, address, page
-        )
+    with page_server(free_port(port)) as (address, server):
+        log.info("%d runs, one for every row of the table: %s%s", runs, address, page)
+        log.info("Ctrl-C stops the server.")
         server.wait()
 
 
@@ -65,15 +59,33 @@ def serve(port: int = 5001) -> None:
     name = tracking.champion()
     if name is None:
         raise UserError("no champion is registered: run `make repro`, or `make sync` after it")
-    port = free_port(port)
-    command = ["models", "serve", "--model-uri", name, "--env-manager", "local", "--host", HOST]
-    environment = {"MLFLOW_TRACKING_URI": tracking.uri()}
-    with started([*command, "--port", str(port)], environment) as server:
-        address = f"http://{HOST}:{port}"
-        server.wait_for(f"{address}/ping")
+    with model_server(name, free_port(port)) as (address, server):
         log.info("%s answers at %s/invocations, for example\n  %s", name, address, example(address))
         log.info("Ctrl-C stops it.")
         server.wait()
+
+
+@contextmanager
+def page_server(port: int) -> Iterator[tuple[str, Server]]:
+    """Run MLflow's page; yields its address, once it answers, and the server."""
+    command = ["server", "--backend-store-uri", tracking.uri(), "--host", HOST, "--port", str(port)]
+    # what else the server could do for language models would start processes of its own
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with started([*command, "--workers", "1"], environment) as server:
+        address = f"http://{HOST}:{port}"
+        server.wait_for(f"{address}/health")
+        yield address, server
+
+
+@contextmanager
+def model_server(name: str, port: int) -> Iterator[tuple[str, Server]]:
+    """Run MLflow's model server, in this environment; yields its address, once it answers, and the server."""
+    command = ["models", "serve", "--model-uri", name, "--env-manager", "local"]
+    environment = {"MLFLOW_TRACKING_URI": tracking.uri()}
+    with started([*command, "--host", HOST, "--port", str(port)], environment) as server:
+        address = f"http://{HOST}:{port}"
+        server.wait_for(f"{address}/ping")
+        yield address, server
 
 
 def example(address: str) -> str:
@@ -139,7 +151,7 @@ class Server:
     process: subprocess.Popen[bytes]
     words: IO[bytes]
 
-    def wait_for(self, address: str, patience_seconds: float = 120.0) -> None:
+    def wait_for(self, address: str, patience_seconds: float = 300.0) -> None:
         """Wait until it answers.
 
         Raises:
@@ -177,7 +189,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
+        end = time.monotonic() + 10
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
+            # its workers may end after it; the group is gone when the last of them is
+            while time.monotonic() < end:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.05)

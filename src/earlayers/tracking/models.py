@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -58,22 +59,32 @@ def log(client: MlflowClient, run: str, record: Record) -> dict[str, str]:
     if not all(folder.is_dir() for folder in folders.values()):
         return {}
     genres = read_json(folders["network"] / "network.json")["genres"]
-    mlflow.set_tracking_uri(client.tracking_uri)
-    before = list(sys.path)
-    try:
-        with _own_code() as code, mlflow.start_run(run_id=run, log_system_metrics=False):
-            model = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_PACKAGE / "tracking" / "served_model.py"),
-                artifacts={name: str(folder) for name, folder in folders.items()},
-                code_paths=[str(code)],
-                signature=signature(genres),
-                input_example=pd.DataFrame({"audio": [example_audio()]}),
-                pip_requirements=requirements(),
-            )
-    finally:
-        sys.path[:] = before  # checking the model puts its own copy of this package first
+    with _undone(client), _own_code() as code, mlflow.start_run(run_id=run, log_system_metrics=False):
+        model = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(_PACKAGE / "tracking" / "served_model.py"),
+            artifacts={name: str(folder) for name, folder in folders.items()},
+            code_paths=[str(code)],
+            signature=signature(genres),
+            input_example=pd.DataFrame({"audio": [example_audio()]}),
+            pip_requirements=requirements(),
+        )
     return {"model": model.model_id, "model_fold": str(fold)}
+
+
+@contextmanager
+def _undone(client: MlflowClient) -> Iterator[None]:
+    """Point MLflow's functions at the client's store for a while; they leave their marks on the process."""
+    environment, search_path = os.environ.get("MLFLOW_TRACKING_URI"), list(sys.path)
+    mlflow.set_tracking_uri(client.tracking_uri)
+    try:
+        yield
+    finally:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if environment is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = environment
+        # checking the model puts its own copy of this package first
+        sys.path[:] = search_path
 
 
 @contextmanager
