@@ -11,7 +11,8 @@ from torch.nn import functional
 from earlayers.learning.alignment import aligned, aligned_copy
 from earlayers.learning.methods import Method
 from earlayers.learning.network import Network
-from earlayers.learning.stack import Batches, Stack, StackedSgd, losses
+from earlayers.learning.stack import Batches, Stack, losses
+from earlayers.learning.stacked_sgd import StackedSgd
 from tests.learning.tiny import make_method
 
 INPUTS, UNITS, GENRES, FRAMES, BATCH = 6, 5, 3, 50, 16

@@ -11,7 +11,8 @@ from earlayers.settings import Settings
 if TYPE_CHECKING:
     from earlayers.learning.hessian_free import HessianFree
     from earlayers.learning.network import Network
-    from earlayers.learning.stack import Stack, StackedSgd
+    from earlayers.learning.stack import Stack
+    from earlayers.learning.stacked_sgd import StackedSgd
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -29,7 +30,7 @@ class Sgd(Settings):
 
     def build(self, stack: Stack) -> StackedSgd:
         """The optimiser of a stack of networks."""
-        from earlayers.learning.stack import StackedSgd
+        from earlayers.learning.stacked_sgd import StackedSgd
 
         return StackedSgd(
             stack.weights,
