@@ -1,11 +1,11 @@
 """Race HessianFree against L-BFGS, Adam, SGD and the PyPI package `hessianfree` (`make bench-hf`).
 
-Every method starts from the same weights on the same data; the clock is the CPU time of this process on one thread,
-evaluations for the curves excluded. The methods take turns, so that what else runs on the machine meets all alike;
-long races leave parts on disk, and one that was stopped goes on from them.
+Every method starts from the same weights on the same data; the clock is the CPU time of this process on one
+thread, evaluations for the curves excluded. The methods take turns, so that what else runs on the machine meets
+all alike; every turn leaves parts on disk, and a race that was stopped goes on from them.
 Results: results/benchmarks/hf.json, hf.png beside it, and the tables of docs/hessian_free.md.
 
-The package is found by `HESSIANFREE_PYTHON`, the Python of an environment that has it, or in this environment.
+The package is found by `HESSIANFREE_PYTHON`, the Python of an environment that has it, or in this one.
 """
 
 from __future__ import annotations
@@ -73,10 +73,8 @@ def race(problem: str, settings: dict[str, float | None], seed: int, seconds: fl
             loss = run.points[-1][1]
             if run.seconds < done and loss is not None and loss > enough:
                 run.until(done, lambda loss: loss <= enough)
-                if turn == LONGEST_TURN_SECONDS or done == seconds:
-                    keep(run, parts / f"{problem}-{method}-{seed}")
+                keep(run, parts / f"{problem}-{method}-{seed}")
     for method, run in runs.items():
-        keep(run, parts / f"{problem}-{method}-{seed}")
         print(f"{problem} {method} seed {seed}: {run.seconds:.1f} s, loss {run.points[-1][1]}", flush=True)
 
 
@@ -174,9 +172,9 @@ def run_problem(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             settings[method], tunings[method] = tune(name, method, tuning_seconds, parts)
     reasons: dict[str, str] = {}
-    for seed in range(1 if arguments.quick else problem.seeds):
+    for seed in range(1 if arguments.quick else arguments.seeds or problem.seeds):
         race(name, settings, seed, seconds, parts)
-        if name != "curves":
+        if name != "curves" and not arguments.methods:
             reason = race_package(name, seed, seconds, parts)
             reasons |= {"hessianfree_pypi": reason} if reason else {}
     return gather(name, tunings, reasons, seconds, parts)
@@ -191,6 +189,7 @@ def parse() -> argparse.Namespace:
         "--only", choices=[*PROBLEMS, "products"], help="one part; the others stay as they are"
     )
     parser.add_argument("--methods", nargs="+", choices=list(GRIDS), help="fewer methods")
+    parser.add_argument("--seeds", type=int, help="how many starts (default: the problem's own)")
     parser.add_argument(
         "--budget-seconds", type=float, help="CPU time of a method (default: the problem's own)"
     )

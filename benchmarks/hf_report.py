@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def seconds_to(method: dict[str, Any], target: float) -> dict[str, float]:
 
 
 def _first_below(points: list[list[Any]], target: float) -> float:
-    for (t0, l0), (t1, l1) in zip(points, points[1:], strict=False):
+    for (t0, l0), (t1, l1) in pairwise(points):
         if l0 is not None and l1 is not None and l1 <= target < l0:
             return t0 + (t1 - t0) * (l0 - target) / (l0 - l1)
     return float("inf")
@@ -53,7 +54,7 @@ def _problem_table(name: str, problem: dict[str, Any]) -> str:
     lines = [
         f"**{problem['title']}**: {_budget(problem)}",
         "",
-        f"| method | setting | steps | final loss, {problem['unit']} (median; range over seeds) |{extra} against ours |",
+        f"| method | setting | steps | final loss, {problem['unit']} (median; range) |{extra} against ours |",
         "|---|---|---|---|" + ("---|" if target else "") + "---|",
     ]
     ours = problem["methods"].get("hessian_free")
@@ -103,8 +104,8 @@ def _products_table(products: dict[str, Any]) -> str:
     if not products:
         return ""
     lines = [
-        "**Cost of a Gauss-Newton product** (513-h-h-h-10, one thread), as a multiple of a hand-written R-operator with "
-        "cached activations:",
+        "**Cost of a Gauss-Newton product** (513-h-h-h-10, one thread), as a multiple of a hand-written "
+        "R-operator with cached activations:",
         "",
         "| units | frames | hand-written | plain stack | any module (autograd's graph) | gate |",
         "|---|---|---|---|---|---|",
