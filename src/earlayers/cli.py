@@ -111,14 +111,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add_prediction(commands: Any) -> None:
     predict = commands.add_parser("predict", help="genres of any sound files, by a trained model")
     embed = commands.add_parser("embed", help="hidden activations of any sound files, a row a window")
-    for command, out in ((predict, "predictions.csv"), (embed, "features.parquet")):
-        command.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER")
+    export = commands.add_parser("export", help="the network of a model as ONNX")
+    outputs = ((predict, "predictions.csv"), (embed, "features.parquet"), (export, "network.onnx"))
+    for command, out in outputs:
+        if command is not export:
+            command.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER")
         command.add_argument("--model", default="champion", help="a cell, a folder, or champion (default)")
         command.add_argument("--fold", type=int, help="whose network; the best on validation by default")
         command.add_argument("--out", default=out, help=f"default: {out}")
     predict.add_argument("--timeline", metavar="DIR", help="draw a picture per file: probabilities in time")
     predict.set_defaults(function="predict:run")
     embed.set_defaults(function="predict:run_embed")
+    export.set_defaults(function="export:run")
 
 
 if __name__ == "__main__":
