@@ -193,8 +193,9 @@ def _classify(
     predictions = predictions_table(
         [ballot for _, ballots in folds for ballot in ballots], table.tracks, table.genres
     )
-    accuracy = accuracies(predictions)
-    network = accuracy["none"].pop("output", None)
+    found = accuracies(predictions)
+    network = found["none"].pop("output", None)
+    accuracy = {aggregation: found[aggregation] for aggregation in ("none", "window")}
     validation = {
         layer: over_folds({task.fold: found[layer] for task, (found, _) in zip(tasks, folds, strict=True)})
         for layer in accuracy["window"]
