@@ -1,8 +1,8 @@
 """Race HessianFree against L-BFGS, Adam, SGD and the PyPI package `hessianfree` (`make bench-hf`).
 
 Every method starts from the same weights on the same data; the clock is the CPU time of this process on one
-thread, evaluations for the curves excluded. The methods take turns, so that what else runs on the machine meets
-all alike; every turn leaves parts on disk, and a race that was stopped goes on from them.
+thread, evaluations for the curves excluded. The methods take turns, so that what else runs on the machine
+meets all alike; every turn leaves parts on disk, and a race that was stopped goes on from them.
 Results: results/benchmarks/hf.json, hf.png beside it, and the tables of docs/hessian_free.md.
 
 The package is found by `HESSIANFREE_PYTHON`, the Python of an environment that has it, or in this one.
