@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 # titles of charts are cut at about ten characters, and a "/" opens a section of its own in the page
 _LAYERS = {"1": "l1", "2": "l2", "3": "l3", "all": "all", "input": "all", "": "all"}
 _SECTIONS = {"window": ("acc", "std"), "none": ("none", "nstd")}
-_CURVES = {"valid_accuracy": "valid_acc", "cg_iterations": "cg_iter", "step_length": "step"}
+_CURVES = {"train_loss": "train_loss", "valid_loss": "valid_loss", "valid_accuracy": "valid_acc"}
+# what only one optimiser has goes to a section of its own, so that the first charts compare all methods
+_OPTIMIZER = {
+    "rho": "hf/rho",
+    "damping": "hf/damping",
+    "gradient_norm": "hf/grad",
+    "cg_iterations": "hf/cg_iter",
+    "cg_chosen": "hf/chosen",
+    "products": "hf/product",
+    "step_length": "hf/step",
+    "accepted": "hf/accept",
+}
 
 
 @dataclass(frozen=True)
@@ -239,11 +250,8 @@ def _folds(cell: Cell, result: Any) -> list[Fold]:
 
 def _points(row: dict[str, str]) -> list[tuple[int, float, str, float]]:
     epoch, seconds = int(float(row["epoch"])), float(row["seconds"])
-    return [
-        (epoch, seconds, _CURVES.get(name, name)[:10], float(text))
-        for name, text in row.items()
-        if name not in ("fold", "epoch", "seconds") and _is_number(text)
-    ]
+    shown = _CURVES | _OPTIMIZER
+    return [(epoch, seconds, shown[name], float(row[name])) for name in shown if _is_number(row.get(name))]
 
 
 def _is_number(value: Any) -> bool:
