@@ -197,7 +197,7 @@ def _classify(
     network = found["none"].pop("output", None)
     accuracy = {aggregation: found[aggregation] for aggregation in ("none", "window")}
     validation = {
-        layer: over_folds({task.fold: found[layer] for task, (found, _) in zip(tasks, folds, strict=True)})
+        layer: over_folds({task.fold: valid[layer] for task, (valid, _) in zip(tasks, folds, strict=True)})
         for layer in accuracy["window"]
     }
     save_predictions(paths.predictions("classify", cell), predictions)
