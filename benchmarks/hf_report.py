@@ -135,7 +135,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     problems = results.get("problems", {})
     if not problems:
         return
-    figure = Figure(figsize=(4.6 * len(problems), 3.8), layout="constrained")
+    figure = Figure(figsize=(max(4.6 * len(problems), 6.5), 3.8), layout="constrained")
     for axes, (_name, problem) in zip(
         figure.subplots(1, len(problems), squeeze=False)[0], problems.items(), strict=True
     ):
@@ -146,7 +146,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         lines,
         [method["title"] for method in handles.values()],
         loc="outside lower center",
-        ncols=3,
+        ncols=min(3, 1 + len(problems)),
         frameon=False,
         fontsize=8,
     )
@@ -164,7 +164,7 @@ def _panel(axes: Any, problem: dict[str, Any]) -> None:
             lowest = min(lowest, min(loss for _, loss in points))
             # the top of the panel is where the methods are after a tenth of the time
             highest = max(highest, max((loss for t, loss in points if t > points[-1][0] / 20), default=0))
-    axes.set(xscale="log", yscale="log", xlabel="CPU seconds", ylabel=problem["unit"])
+    axes.set(xscale="log", xlabel="CPU seconds", ylabel=problem["unit"])
     axes.set_ylim(0.97 * lowest, 1.1 * min(highest, 4 * lowest if lowest > 1 else highest))
     axes.set_title(problem["title"].split(",")[0], fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
