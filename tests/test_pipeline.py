@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+
 from tests.helpers import make_corpus
 
 ROOT = Path(__file__).parent.parent
