@@ -7,6 +7,8 @@ import io
 import json
 import os
 import random
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -104,6 +106,14 @@ def test_a_recording_gets_its_genre(server):
     row = json.loads(answer)["predictions"][0]
     assert (status, row["error"]) == (200, "")
     assert row["genre"] in synthetic.GENRES
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the line for the shell uses curl")
+def test_the_line_for_the_shell_that_is_shown_works(server, tmp_path):
+    (tmp_path / "song.mp3").write_bytes(sound())
+    line = ui.example(server.removesuffix("/invocations"))
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(done.stdout)["predictions"][0]["error"] == ""
 
 
 def test_two_hundred_senseless_requests_get_a_refusal_or_an_error_row_and_the_server_lives(server):

@@ -81,35 +81,22 @@ class Store:
         return str(found.experiment_id)
 
     def runs(self, stage: str) -> dict[str, Any]:
-        """Finished runs of a stage by fingerprint; what an interrupted writer left behind is deleted."""
-        if stage in self._runs:
-            return self._runs[stage]
-        found: dict[str, Any] = {}
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment(stage)], "", ViewType.ACTIVE_ONLY, max_results=5000, page_token=token
-            )
-            for run in page:
-                if "fingerprint" not in run.data.tags:
-                    continue
-                if run.info.status == "FINISHED":
-                    found[run.data.tags["fingerprint"]] = run
-                else:
-                    self.client.delete_run(run.info.run_id)
-            token = page.token
-            if not token:
-                self._runs[stage] = found
-                return found
+        """Finished runs of a stage's cells, by fingerprint."""
+        if stage not in self._runs:
+            found = self._search(stage, "attributes.status = 'FINISHED' AND tags.fingerprint LIKE '%'")
+            self._runs[stage] = {run.data.tags["fingerprint"]: run for run in found}
+        return self._runs[stage]
 
     def create(self, record: Record) -> None:
         """Create the run of a cell with everything that belongs to it; finished only once all is there."""
+        self._delete_torn(record)
         self._runs.pop(record.cell.stage, None)
         experiment = self.experiment(record.cell.stage)
         end = round(time.time() * 1000)
         start = end - round(record.seconds * 1000)
-        words = " ".join(["earlayers", record.cell.stage, *record.cell.name.split("-")])
-        tags = record.tags | {_SOURCE: words, _COMMIT: record.tags.get("git_commit", "")}
+        tags = record.tags | {_SOURCE: " ".join(["earlayers", record.cell.command])}
+        if "git_commit" in record.tags:
+            tags[_COMMIT] = record.tags["git_commit"]
         run = self.client.create_run(experiment, start, tags, record.cell.name).info.run_id
         self._log(run, record.metrics, record.parameters)
         self.client.log_inputs(run, [_dataset(*use) for use in record.datasets])
@@ -118,6 +105,27 @@ class Store:
         self.client.log_table(run, record.table, "accuracy.json")
         self.complete(run, record)
         self.client.set_terminated(run, "FINISHED", end)
+
+    def _search(self, stage: str, wanted: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment(stage)], wanted, ViewType.ACTIVE_ONLY, max_results=5000, page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _delete_torn(self, record: Record) -> None:
+        """Delete what an interrupted writer of the same run left behind, folds included."""
+        stage = record.cell.stage
+        same = f"tags.fingerprint = '{record.fingerprint}' AND attributes.status != 'FINISHED'"
+        for run in self._search(stage, same):
+            for fold in self._search(stage, f"tags.`{_PARENT}` = '{run.info.run_id}'"):
+                self.client.delete_run(fold.info.run_id)
+            self.client.delete_run(run.info.run_id)
 
     def complete(self, run: str, record: Record, present: dict[str, str] | None = None) -> bool:
         """Add the parts of a run whose files may come later, as after `dvc pull`: pictures and the model.
