@@ -39,7 +39,10 @@ class Process:
 
     def __init__(self, job, trials, logs):
         command = [sys.executable, str(FOLDER / "conduct.py"), str(trials), str(logs)]
+        # a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        signal.signal(signal.SIGINT, before)
         self.process.stdin.write(job.model_dump_json() + "\n")
         self.process.stdin.flush()
 
