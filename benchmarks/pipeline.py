@@ -33,7 +33,9 @@ def main() -> None:
     """Clone, run, time, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="empty, for the clone; temporary by default")
-    folder = parser.parse_args().folder or Path(tempfile.mkdtemp(prefix="earlayers-"))
+    parser.add_argument("--remark", default="", help="what else the machine was doing, for README")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="earlayers-"))
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     environment = os.environ | {"PATH": f"{folder}/.venv/bin{os.pathsep}{os.environ['PATH']}"}
     seconds = {}
@@ -51,6 +53,7 @@ def main() -> None:
         "commit": commit,
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
+        "remark": arguments.remark,
         "seconds": seconds,
         "stages_run_by_the_second_repro": (folder / "second_repro.log").read_text().count("Running stage"),
     }

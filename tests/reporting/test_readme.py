@@ -34,6 +34,8 @@ def test_the_cells_of_a_matrix_are_one_node_of_the_graph():
 \tnode1-->node3
 \tnode2-->node4
 \tnode3-->node4
+\tnode5["variants/dvc.yaml:variants@seed"]
+\tnode1-->node5
 """
     assert stage_graph(mermaid).splitlines() == [
         "```mermaid",
@@ -46,6 +48,6 @@ def test_the_cells_of_a_matrix_are_one_node_of_the_graph():
 
 def test_times_are_those_measured():
     seconds = {"setup": 90.0, "data": 120.0, "repro": 600.0, "second_repro": 4.4}
-    measured = {"cores": 2, "seconds": seconds, "stages_run_by_the_second_repro": 0}
+    measured = {"cores": 2, "remark": "", "seconds": seconds, "stages_run_by_the_second_repro": 0}
     assert "installing 1.5 min" in times(measured)
     assert "`dvc repro` 10.0 min; a second `dvc repro` ran 0 stages in 4 s" in times(measured)

@@ -172,6 +172,7 @@ def test_tables_times_and_graph_go_into_the_readme_between_their_markers(project
     (project / "README.md").write_text(f"# Title\n{blocks}rest\n")
     measured = {
         "cores": 2,
+        "remark": "",
         "seconds": {"setup": 60.0, "data": 60.0, "repro": 660.0, "second_repro": 5.0},
         "stages_run_by_the_second_repro": 0,
     }
