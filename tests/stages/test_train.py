@@ -34,7 +34,7 @@ def write_params(folder: Path) -> None:
         method["max_epochs"] = 3
     methods["sigmoid_hf"]["optimizer"]["cg_max_iterations"] = 5
     # epochs enough to be killed in the middle of
-    methods[SLOW] = methods["relu_sgd_dropout"] | {"max_epochs": 400, "patience": 400}
+    methods[SLOW] = methods["relu_sgd_dropout"] | {"max_epochs": 100, "patience": 100}
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
@@ -211,15 +211,15 @@ def test_a_killed_stage_takes_its_workers_along_and_goes_on_to_the_same_networks
     for fold in range(FOLDS):
         (paths.network(cell, fold) / "network.safetensors").unlink()
     with start(SLOW, os.environ | {"EARLAYERS_JOBS": "2"}) as stage:
-        # both processes are in the middle of their folds
-        while not all(epochs_done(cell, fold) >= 5 for fold in range(FOLDS)):
+        # at least one of the two processes is in the middle of its folds
+        while max(epochs_done(cell, fold) for fold in range(FOLDS)) < 5:
             assert stage.poll() is None, stage.stderr.read()
             time.sleep(0.02)
         with pytest.raises(UserError, match=f"found process {stage.pid} at work on it"):
             train.run("scores", SLOW, 6)
         stage.kill()
     wait_for_the_end_of_workers(cell)
-    assert all(0 < epochs_done(cell, fold) < 400 for fold in range(FOLDS))
+    assert 5 <= max(epochs_done(cell, fold) for fold in range(FOLDS)) < 100
     train.run("scores", SLOW, 6)
     assert networks(cell) == undisturbed
 
