@@ -25,8 +25,8 @@ GRIDS: dict[str, list[float | None]] = {
     "hessian_free": [None],
     "hessian_free_short_cg": [30.0, 60.0],
     "lbfgs": [None],
-    "adam": [1e-3, 3e-3, 1e-2, 3e-2],
-    "sgd": [3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
+    "adam": [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
+    "sgd": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
 }
 TITLES = {
     "hessian_free": "HessianFree (Martens's settings)",
