@@ -29,6 +29,10 @@ def die_on_three(number: int) -> int:
     return number
 
 
+def folder_of_work(number: int) -> str:
+    return os.getcwd()
+
+
 def refuse(number: int) -> int:
     raise UserError(f"item {number} must be even")
 
@@ -61,6 +65,14 @@ def test_one_job_works_here_with_one_thread_and_leaves_the_settings_as_they_were
     assert torch.get_num_threads() == 2
     assert "OMP_NUM_THREADS" not in os.environ
     torch.set_num_threads(before)
+
+
+def test_workers_that_are_used_again_work_in_the_folder_of_their_parent(monkeypatch, tmp_path):
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        found = parallel.parallel_map(folder_of_work, range(4), description="folders", jobs=2)
+        assert set(found) == {str(folder)}
 
 
 def test_a_worker_that_dies_is_reported_with_its_item_and_process():

@@ -101,7 +101,7 @@ def _in_processes(
 
     level = logging.getLogger().getEffectiveLevel()
     tasks = (
-        delayed(_work)(function, item, name(item), notes / str(number), level)
+        delayed(_work)(function, item, name(item), notes / str(number), level, Path.cwd())
         for number, item in enumerate(items)
     )
     try:
@@ -119,10 +119,13 @@ def _in_processes(
         ) from error
 
 
-def _work(function: Callable[[Item], Result], item: Item, name: str, note: Path, level: int) -> Result:
+def _work(
+    function: Callable[[Item], Result], item: Item, name: str, note: Path, level: int, folder: Path
+) -> Result:
     """Run in a worker: leave a note of who works on what, so that the parent can name it should this die."""
     _end_with_parent()
-    # the worker may have served other items before
+    # the worker may have served other items before, and been born in another folder: paths are relative
+    os.chdir(folder)
     logging.basicConfig(level=level, format=f"{name}: %(message)s", force=True)
     note.write_text(str(os.getpid()))
     with _one_thread():
