@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def die_on_three(number: int) -> int:
 
 
 def folder_of_work(number: int) -> str:
-    return os.getcwd()
+    return str(Path.cwd())
 
 
 def refuse(number: int) -> int:
