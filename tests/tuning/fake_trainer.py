@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from pathlib import Path
 
 from earlayers.tuning.objective import Diverged, FoldScore
 
@@ -16,10 +17,23 @@ def curve_height(rate: float) -> float:
     return 80 - 10 * abs(math.log10(rate / BEST_RATE))
 
 
+def meet(folder: str, workers: int, patience_seconds: float = 120.0) -> None:
+    """Wait until all workers are there: a fast one could do all the trials while another still imports."""
+    if not folder:
+        return
+    (Path(folder) / str(os.getpid())).touch()
+    deadline = time.monotonic() + patience_seconds
+    while len(list(Path(folder).iterdir())) < workers:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{workers} workers were asked for, not all of them came to {folder}")
+        time.sleep(0.05)
+
+
 class FakeTrainer:
     def __init__(self, job):
         self.job = job
         self.pause = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
+        meet(os.environ.get("FAKE_MEETING", ""), job.workers)
 
     def __call__(self, method, fold, on_epoch):
         rate = method.optimizer.learning_rate

@@ -183,8 +183,11 @@ def test_the_dashboard_is_started_on_the_studies(project, monkeypatch):
         tune.dashboard(None, 8080)
     (project / "studies.log").touch()
     (project / "bin").mkdir()
-    (project / "bin/optuna-dashboard").touch()
+    # it is an optional package, so the tests bring a stand-in of their own
     monkeypatch.setattr(sys, "executable", str(project / "bin/python"))
+    with pytest.raises(UserError, match=r"optuna-dashboard is not installed: .*\[dashboard\]"):
+        tune.dashboard("journal:studies.log", 8081)
+    (project / "bin/optuna-dashboard").touch()
     started = []
     monkeypatch.setattr("os.execv", lambda _, words: started.append(words[1:]))
     tune.dashboard("journal:studies.log", 8081)

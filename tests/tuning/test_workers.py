@@ -75,7 +75,11 @@ def is_alive(worker):
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///{}/s.db", "journal:{}/s.log"])
-def test_two_workers_share_a_study_and_stop_at_the_number_asked_for(make_job, tmp_path, storage):
+def test_two_workers_share_a_study_and_stop_at_the_number_asked_for(make_job, tmp_path, storage, monkeypatch):
+    (tmp_path / "meeting").mkdir()
+    monkeypatch.setenv("FAKE_MEETING", str(tmp_path / "meeting"))
+    # so long that no worker can do all trials between two words of the conductor
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.02")
     job = make_job(workers=2, storage=storage.format(tmp_path))
     seen = []
     study = conduct(job, 9, tmp_path / "logs", on_finished=lambda trial: seen.append(trial.number))

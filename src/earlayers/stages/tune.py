@@ -175,12 +175,12 @@ def dashboard(storage: str | None, port: int) -> None:
     from earlayers.tuning.storage import JOURNAL, file_of
 
     url = _storage(storage)
-    program = Path(sys.executable).with_name("optuna-dashboard")
-    if not program.exists():
-        raise UserError("optuna-dashboard is not installed: pip install -e '.[dashboard]'")
     file = file_of(url)
     if file is not None and not file.exists():
         raise UserError(f"{file} is missing, so there are no studies to show: run `earlayers tune` first")
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    if not program.exists():
+        raise UserError("optuna-dashboard is not installed: pip install -e '.[dashboard]'")
     place = str(file) if url.startswith(JOURNAL) else url
     os.execv(program, [str(program), place, "--port", str(port)])
 
