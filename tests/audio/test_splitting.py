@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 
 from earlayers.audio import splitting
-from earlayers.audio.splitting import FaultFiltered, Grouped, Listed, Official, Stratified, transfer_parts
+from earlayers.audio.splitting import (
+    FaultFiltered,
+    First,
+    Grouped,
+    Listed,
+    Official,
+    Stratified,
+    transfer_parts,
+)
 from earlayers.errors import UserError
 
 
@@ -268,6 +276,28 @@ class TestListedFolds:
     def test_a_missing_list_is_named(self, tmp_path):
         with pytest.raises(UserError, match=r"nowhere\.csv is missing: split.file must name a csv"):
             Listed(name="listed", file=str(tmp_path / "nowhere.csv")).build(self.table(), "data/x")
+
+
+class TestFirstFolds:
+    def test_the_first_folds_are_those_of_the_whole_split(self):
+        whole = stratified(seed=3).build(even(), "data/x")
+        first = First(name="first", folds=2, of=stratified(seed=3)).build(even(), "data/x")
+        assert first == {column: whole[column] for column in ("fold_0", "fold_1")}
+
+    def test_one_fold_of_official_parts(self):
+        table = tracks(
+            *((f"g{n % 2}", "", "", part) for n in range(4) for part in ("train", "valid", "test"))
+        )
+        first = First(name="first", folds=1, of=Official(name="official", folds=3)).build(table, "data/x")
+        assert first == {"fold_0": list(table["part"])}
+
+    def test_more_folds_than_there_are_is_refused(self):
+        with pytest.raises(UserError, match="first 5 folds, split stratified of data/x makes 4: lower it"):
+            First(name="first", folds=5, of=stratified()).build(even(), "data/x")
+
+    def test_too_few_tracks_for_all_folds_are_refused_as_ever(self):
+        with pytest.raises(UserError, match="4 parts need at least 4"):
+            First(name="first", folds=1, of=stratified()).check("data/x", ["a", "a", "b", "b"], [""] * 4)
 
 
 class TestTransfer:

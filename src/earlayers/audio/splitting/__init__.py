@@ -6,6 +6,7 @@ For every kind of split: tracks of identical content (`content_md5`) are never i
 from earlayers.audio.splitting.dealing import check_genres, divide, keep_together
 from earlayers.audio.splitting.folds import (
     FaultFiltered,
+    First,
     Grouped,
     Listed,
     Official,
@@ -17,6 +18,7 @@ from earlayers.audio.splitting.lists import fault_filtered_parts
 
 __all__ = [
     "FaultFiltered",
+    "First",
     "Grouped",
     "Listed",
     "Official",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Folds = Annotated[int, Field(ge=3, le=20)]
+Positive = Annotated[int, Field(gt=0)]
 
 
 class Drawn(Settings):
@@ -165,7 +166,35 @@ class Listed(Given):
         return {fold: checked(parts[fold], tracks, f"{self.file}, {fold}") for fold in folds}
 
 
-Split = Annotated[Stratified | Grouped | FaultFiltered | Official | Listed, Field(discriminator="name")]
+class First(Settings):
+    """The first folds of another split, unchanged, and no others (`make paper FOLDS=1`)."""
+
+    name: Literal["first"]
+    folds: Positive
+    of: Annotated[Stratified | Grouped | FaultFiltered | Official | Listed, Field(discriminator="name")]
+
+    def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
+        """See the other split."""
+        self.of.check(where, genres, groups)
+
+    def build(self, tracks: pd.DataFrame, where: str) -> dict[str, list[str]]:
+        """Make all folds and keep the first.
+
+        Raises:
+            UserError: when there are not that many, and whatever the other split raises.
+        """
+        columns = self.of.build(tracks, where)
+        if len(columns) < self.folds:
+            raise UserError(
+                f"split.folds asks for the first {self.folds} folds, split {self.of.name} of {where} makes "
+                f"{len(columns)}: lower it"
+            )
+        return {f"fold_{fold}": columns[f"fold_{fold}"] for fold in range(self.folds)}
+
+
+Split = Annotated[
+    Stratified | Grouped | FaultFiltered | Official | Listed | First, Field(discriminator="name")
+]
 
 
 def transfer_parts(tracks: pd.DataFrame, where: str, train_fraction: float, seed: int) -> list[str]:
