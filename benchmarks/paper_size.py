@@ -179,7 +179,8 @@ def write(measured: list[dict[str, Any]], folder: Path) -> None:
 def table(content: dict[str, Any]) -> str:
     """The measured stages as markdown."""
     lines = [
-        f"Measured at commit {content['commit']} on {content['cores']} cores: {content['clips']} clips of 30 s, "
+        f"Measured at commit {content['commit']} on {content['cores']} cores: "
+        f"{content['clips']} clips of 30 s, "
         f"{content['of_them_damaged']} of them damaged, one fold; the table of frames holds "
         f"{content['frames_bytes'] / 1e9:.2f} GB.",
         "",
