@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from earlayers import parallel
 from earlayers.errors import UserError
@@ -123,3 +124,26 @@ def test_the_parent_of_the_train_stage_loads_no_heavy_library():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_default_and_auto_without_a_gpu_are_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("EARLAYERS_DEVICE", raising=False)
+    assert parallel.accelerator() == "cpu"
+    monkeypatch.setenv("EARLAYERS_DEVICE", "auto")
+    assert parallel.accelerator() == "cpu"
+
+
+def test_a_gpu_that_is_there_is_taken_only_when_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("EARLAYERS_DEVICE", raising=False)
+    assert parallel.accelerator() == "cpu"
+    monkeypatch.setenv("EARLAYERS_DEVICE", "auto")
+    assert parallel.accelerator() == "cuda"
+
+
+def test_a_gpu_that_is_missing_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("EARLAYERS_DEVICE", "cuda")
+    with pytest.raises(UserError, match=r"EARLAYERS_DEVICE=cuda needs a GPU .* set it to auto or cpu"):
+        parallel.accelerator()

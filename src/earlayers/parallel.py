@@ -55,6 +55,26 @@ def device() -> str:
     return found
 
 
+def accelerator() -> str:
+    """What `device()` comes to on this machine: `cpu` or `cuda`.
+
+    Raises:
+        UserError: when EARLAYERS_DEVICE asks for a GPU that torch does not see.
+    """
+    wanted = device()
+    if wanted == "cpu":
+        return wanted
+    import torch
+
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and found != wanted:
+        raise UserError(
+            f"EARLAYERS_DEVICE=cuda needs a GPU and a build of torch for it, found torch {torch.__version__} "
+            "without one: set it to auto or cpu"
+        )
+    return found
+
+
 def parallel_map(
     function: Callable[[Item], Result],
     items: Sequence[Item],

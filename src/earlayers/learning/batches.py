@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # frames that are standardised at once: few enough to stay in a core's cache until they are used
 CUT_FRAMES = 400
+# a GPU has no such cache, and every call costs it as much as thousands of frames
+GPU_CUT_FRAMES = 16_000
 VALIDATION_FRAMES = 4096
 
 
@@ -44,6 +46,12 @@ class FoldData:
     std: Tensor
     genres: tuple[str, ...]
 
+    def to(self, device: torch.device | str) -> FoldData:
+        """The same on a device; itself where it is there already."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return replace(self, **moved)
+
     def standardised(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """Some frames, standardised.
 
@@ -58,7 +66,7 @@ class FoldData:
 
     def part(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (standardised, shape (rows, bins)) and targets (shape (rows,)) of a whole part in memory."""
-        frames = torch.empty(len(rows), self.frames.shape[1])
+        frames = self.frames.new_empty(len(rows), self.frames.shape[1])
         for start in range(0, len(rows), VALIDATION_FRAMES):
             window = slice(start, start + VALIDATION_FRAMES)
             self.standardised(rows[window], out=frames[window])
@@ -126,7 +134,7 @@ class Cuts:
         """
         for piece in self.pieces:
             data = self.data[piece.folds]
-            frames = aligned(*piece.rows.shape, data[0].frames.shape[1] + 1)
+            frames = aligned(*piece.rows.shape, data[0].frames.shape[1] + 1, like=data[0].frames)
             frames[..., -1] = 1
             for fold, rows, out in zip(data, piece.rows, frames, strict=True):
                 fold.standardised(rows, out=out[:, :-1])
@@ -158,7 +166,8 @@ class EpochSampler(Sampler[list[Piece]]):
             batch_frames: frames of a minibatch; a piece holds whole minibatches.
         """
         self.runs = runs
-        self.piece_frames = batch_frames * max(1, CUT_FRAMES // batch_frames)
+        on_cpu = runs[0].data.frames.device.type == "cpu"
+        self.piece_frames = batch_frames * max(1, (CUT_FRAMES if on_cpu else GPU_CUT_FRAMES) // batch_frames)
 
     def __len__(self) -> int:
         """One draw an epoch."""
@@ -171,7 +180,8 @@ class EpochSampler(Sampler[list[Piece]]):
             if run.stopped is None:
                 rows = run.data.train_rows
                 chance = generator(run.seed, Purpose.ORDER, run.epoch)
-                orders[number] = rows[torch.randperm(len(rows), generator=chance)]
+                # drawn on the CPU whatever the device: the order is the same everywhere
+                orders[number] = rows[torch.randperm(len(rows), generator=chance).to(rows.device)]
         yield pieces(orders, self.piece_frames)
 
 

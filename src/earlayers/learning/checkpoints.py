@@ -88,7 +88,8 @@ def _read(file: Path) -> dict[str, Any] | None:
     if hashlib.sha256(archive).digest() != digest:
         return None
     try:
-        stored: dict[str, Any] = torch.load(io.BytesIO(archive), weights_only=True)
+        # to the CPU: what was written beside a GPU can be read without one, and is moved where it is used
+        stored: dict[str, Any] = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError):
         return None
     return stored

@@ -7,13 +7,15 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
+from torch import Tensor
 
+from earlayers import parallel
 from earlayers.learning.batches import FoldData, StackedBatches, WholeTable
 from earlayers.learning.checkpoints import Checkpoints, only_trainer
 from earlayers.learning.methods import HessianFreeSettings, Method, Sgd
@@ -116,7 +118,7 @@ def fit_folds(
     """
     runs = [
         FoldRun(fold, seed, method.max_epochs, method.patience)
-        for fold, seed in zip(data, seeds, strict=True)
+        for fold, seed in zip(_resident(data, parallel.accelerator()), seeds, strict=True)
     ]
     bins, genres = data[0].frames.shape[1], len(data[0].genres)
     networks = [method.build(bins, genres, hidden_units, hidden_layers, seed) for seed in seeds]
@@ -150,7 +152,7 @@ def _train(runs: list[FoldRun], networks: list[Network], method: Method, recorde
         batches = WholeTable(runs[0].data)
     with _quiet_lightning():
         trainer = Trainer(
-            accelerator="cpu",
+            accelerator=runs[0].data.frames.device.type,
             devices=1,
             max_epochs=max(left),
             callbacks=[recorder],
@@ -161,6 +163,19 @@ def _train(runs: list[FoldRun], networks: list[Network], method: Method, recorde
             num_sanity_val_steps=0,
         )
         trainer.fit(module, datamodule=batches)
+
+
+def _resident(data: Sequence[FoldData], device: str) -> list[FoldData]:
+    """The folds where they are trained; what they share, such as the table, is moved once."""
+    moved: dict[int, Tensor] = {}
+    for fold in data:
+        for tensor in (fold.frames, fold.targets):
+            if id(tensor) not in moved:
+                moved[id(tensor)] = tensor.to(device)
+    return [
+        replace(fold, frames=moved[id(fold.frames)], targets=moved[id(fold.targets)]).to(device)
+        for fold in data
+    ]
 
 
 def _placed(on_epoch: Callable[[int, Row], None], group: list[int], place: int, row: Row) -> None:
@@ -176,7 +191,7 @@ def _module(runs: list[FoldRun], networks: list[Network], method: Method) -> Fol
 def _finished(run: FoldRun, network: Network) -> Fit:
     network.load_state_dict(run.best_weights)
     assert run.stopped is not None
-    return Fit(network.eval(), run.history, run.best_epoch, run.stopped, run.seconds)
+    return Fit(network.cpu().eval(), run.history, run.best_epoch, run.stopped, run.seconds)
 
 
 def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
@@ -192,7 +207,7 @@ def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
         data.std,
         *network.parameters(),
     ):
-        digest.update(tensor.detach().numpy().tobytes())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -136,13 +136,13 @@ class StackedSgdModule(FoldsModule):
             settings: of the optimiser.
         """
         super().__init__(runs)
-        self.stack = Stack(networks, output)
+        self.stack = Stack(networks, output, runs[0].data.frames.device)
         self.batch_frames = settings.batch_frames
         self.method = settings.build(self.stack)
 
     def train_epoch(self, batch: Cuts) -> None:
         """One epoch of every active fold; the loss is the epoch's mean, each frame's before its update."""
-        chances = [generator(run.seed, Purpose.DROPOUT, run.epoch) for run in self.runs]
+        chances = [generator(run.seed, Purpose.DROPOUT, run.epoch, self.device) for run in self.runs]
         totals = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
         for folds, frames, classes in batch:
             batches = self.stack.batches(frames, classes, chances[folds], self.batch_frames)
@@ -160,12 +160,11 @@ class StackedSgdModule(FoldsModule):
             logits = self.stack(folds.start, frames[0, :, :-1])[None]
             total[folds] += losses(logits, classes, self.stack.output).sum(1, dtype=torch.float64)
             correct[folds] += (logits.argmax(-1) == classes).sum(1)
-        for fold, run in enumerate(self.runs):
+        for run, measures, loss, hits in zip(
+            self.runs, self.measures, total.tolist(), correct.tolist(), strict=True
+        ):
             count = len(run.data.valid_rows)
-            self.measures[fold] |= {
-                "valid_loss": total[fold].item() / count,
-                "valid_accuracy": 100 * correct[fold].item() / count,
-            }
+            measures |= {"valid_loss": loss / count, "valid_accuracy": 100 * hits / count}
 
     def network_state(self, fold: int) -> dict[str, Tensor]:
         """See `FoldsModule`."""
@@ -196,7 +195,7 @@ class HessianFreeModule(FoldsModule):
             settings: of the optimiser.
         """
         super().__init__([run])
-        self.network = network
+        self.network = network.to(run.data.frames.device)
         self.output = output
         self.settings = settings
         self.method = settings.build(network)

@@ -25,7 +25,9 @@ def fold_seed(seed: int, fold: int) -> int:
     return _derive(seed, fold)
 
 
-def generator(seed: int, purpose: Purpose, epoch: int = 0) -> torch.Generator:
+def generator(
+    seed: int, purpose: Purpose, epoch: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """A fresh generator that depends on nothing but its arguments.
 
     An epoch's order and dropout never depend on the epochs before it, so a resumed training draws what an
@@ -35,10 +37,11 @@ def generator(seed: int, purpose: Purpose, epoch: int = 0) -> torch.Generator:
         seed: of the fold.
         purpose: what will be drawn.
         epoch: of the draw; 0 for what is drawn once.
+        device: where the numbers are wanted; each kind of device draws others from the same seed.
     """
     import torch
 
-    return torch.Generator().manual_seed(purpose_seed(seed, purpose, epoch))
+    return torch.Generator(device).manual_seed(purpose_seed(seed, purpose, epoch))
 
 
 def purpose_seed(seed: int, purpose: Purpose, epoch: int = 0) -> int:

@@ -106,12 +106,13 @@ class Stack(nn.Module):
         weights: for every layer, shape (folds, inputs + 1, outputs); the last row is the bias.
     """
 
-    def __init__(self, networks: Sequence[Network], output: str) -> None:
+    def __init__(self, networks: Sequence[Network], output: str, device: torch.device | str = "cpu") -> None:
         """Copy the weights of networks.
 
         Args:
             networks: of one shape, activation and dropout; one per fold.
             output: `softmax` or `sigmoid`.
+            device: where to train; moving the stack later would lose its alignment.
         """
         super().__init__()
         first = networks[0]
@@ -119,7 +120,9 @@ class Stack(nn.Module):
         self.dropout, self.input_dropout = first.dropout, first.input_dropout
         states = [network.state_dict() for network in networks]
         self.weights = nn.ParameterList(
-            nn.Parameter(aligned_copy(torch.stack([_with_bias_row(state, layer) for state in states])))
+            nn.Parameter(
+                aligned_copy(torch.stack([_with_bias_row(state, layer) for state in states]).to(device))
+            )
             for layer in range(len(first.layers))
         )
         self._workspaces: dict[tuple[int, ...], Workspace] = {}
@@ -138,7 +141,7 @@ class Stack(nn.Module):
     def load_network_state(self, fold: int, state: dict[str, Tensor]) -> None:
         """Take one fold's weights over from `Network.state_dict`."""
         for layer, weights in enumerate(self.weights):
-            weights[fold] = _with_bias_row(state, layer)
+            weights[fold].copy_(_with_bias_row(state, layer))
 
     def forward(self, fold: int, frames: Tensor) -> Tensor:
         """Logits of one fold without dropout.
@@ -163,7 +166,7 @@ class Stack(nn.Module):
         Args:
             frames: see `Batches`; changed in place by input dropout.
             classes: see `Batches`.
-            generators: one per fold.
+            generators: one per fold, where the frames are.
             batch_frames: see `Batches`.
         """
         units = [weights.shape[1] - 1 for weights in self.weights]
@@ -242,5 +245,6 @@ def _mask(rate: float, frames: int, units: int, generators: Sequence[torch.Gener
     if not rate:
         return None
     # a draw per fold from its own generator: a fold's dropout does not depend on its neighbours
-    draws = torch.stack([torch.rand(frames, units, generator=generator) for generator in generators])
+    size = (frames, units)
+    draws = torch.stack([torch.rand(size, generator=chance, device=chance.device) for chance in generators])
     return draws.ge_(rate).div_(1 - rate)

@@ -82,7 +82,7 @@ class Table:
         """Inputs and loss of one chunk after the other, on the model's device.
 
         Args:
-            rows: numbers of the examples, on the CPU; None: all of them.
+            rows: numbers of the examples, where the inputs are; None: all of them.
             most_rows: a bound on the chunk size.
         """
         device = self.device
@@ -129,7 +129,9 @@ class CurvatureSample:
         generator = torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFFFFFFFFFF)
         count = max(1, round(self.fraction * len(self.table)))
         # sorted, so that a table on disk is read from front to back
-        self.rows = torch.randperm(len(self.table), generator=generator)[:count].sort().values
+        rows = torch.randperm(len(self.table), generator=generator)[:count].sort().values
+        # where the table is: picking rows by numbers from elsewhere would make every chunk wait
+        self.rows = rows.to(self.table.inputs.device)
 
     def __call__(self) -> Iterator[Chunk]:
         """Yield the chunks, with graphs where gradients are enabled."""
