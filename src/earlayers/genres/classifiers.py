@@ -7,15 +7,21 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from earlayers.errors import UserError
 from earlayers.settings import Settings
 
 Positive = Annotated[int, Field(gt=0)]
 
 
 class RandomForest(Settings):
-    """scikit-learn's random forest (paper section 3.2)."""
+    """scikit-learn's random forest (paper section 3.2), its trees grown by one of two libraries.
+
+    Both give scikit-learn's forest; the trees differ as two seeds do, so the choice is a parameter and not a
+    matter of what happens to be installed.
+    """
 
     name: Literal["random_forest"]
+    library: Literal["scikit_learn", "intelex"]
     trees: Positive
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)]
     min_samples_leaf: Positive
@@ -42,6 +48,13 @@ class RandomForest(Settings):
             random_state=seed,
         )
 
+    def fit(self, vectors: np.ndarray, targets: np.ndarray, seed: int) -> Any:
+        """Fit a forest; see `fit` of this module."""
+        forest = self.build(len(vectors), seed)
+        if self.library == "scikit_learn":
+            return forest.fit(vectors, targets)
+        return _grow_by_intelex(forest, vectors, targets)
+
 
 class LogisticRegression(Settings):
     """A linear classifier on standardised features."""
@@ -62,6 +75,10 @@ class LogisticRegression(Settings):
             StandardScaler(), Regression(C=self.inverse_regularisation, max_iter=self.max_iterations)
         )
 
+    def fit(self, vectors: np.ndarray, targets: np.ndarray, seed: int) -> Any:
+        """Fit the pipeline; see `fit` of this module."""
+        return self.build(len(vectors), seed).fit(vectors, targets)
+
 
 Classifier = Annotated[RandomForest | LogisticRegression, Field(discriminator="name")]
 
@@ -80,10 +97,33 @@ def fit(settings: Classifier, vectors: np.ndarray, targets: np.ndarray, *, seed:
 
     Raises:
         ValueError: when fewer than two genres are there to be told apart.
+        UserError: when the settings want a library that is not installed.
     """
     if len(np.unique(targets)) < 2:
         raise ValueError(f"a classifier needs rows of at least two genres, found {np.unique(targets)}")
-    return settings.build(len(vectors), settings.seed + seed).fit(vectors, targets)
+    return settings.fit(vectors, targets, settings.seed + seed)
+
+
+def _grow_by_intelex(forest: Any, vectors: np.ndarray, targets: np.ndarray) -> Any:
+    """Fill an unfitted forest with trees grown by scikit-learn-intelex: a third of the time, the same kind.
+
+    What comes back is plain scikit-learn, to be asked and stored without the other library.
+    """
+    try:
+        from sklearnex.ensemble import RandomForestClassifier
+    except ImportError as error:
+        raise UserError(
+            "scikit-learn-intelex must be installed for `library: intelex` (x86-64 only), it is not: "
+            "set `library: scikit_learn` of this classifier in params.yaml"
+        ) from error
+    grown = RandomForestClassifier(**forest.get_params()).fit(vectors, targets)
+    forest.estimators_ = list(grown.estimators_)
+    for tree in forest.estimators_:
+        _clear_padding(tree.tree_)
+    forest.estimator_ = forest.estimators_[0]
+    forest.classes_, forest.n_classes_ = grown.classes_, len(grown.classes_)
+    forest.n_outputs_, forest.n_features_in_ = 1, vectors.shape[1]
+    return forest
 
 
 def class_probabilities(classifier: Any, vectors: np.ndarray, genres: int) -> np.ndarray:
@@ -100,3 +140,12 @@ def class_probabilities(classifier: Any, vectors: np.ndarray, genres: int) -> np
     probabilities = np.zeros((len(vectors), genres))
     probabilities[:, classifier.classes_] = classifier.predict_proba(vectors)
     return probabilities
+
+
+def _clear_padding(tree: Any) -> None:
+    """Zero the unused bytes of a tree's nodes, so that the same forest is stored as the same file."""
+    state = tree.__getstate__()
+    nodes = np.zeros(state["nodes"].shape, state["nodes"].dtype)  # zeros_like leaves the gaps as they are
+    for field in nodes.dtype.names:
+        nodes[field] = state["nodes"][field]
+    tree.__setstate__(state | {"nodes": nodes})
