@@ -84,7 +84,8 @@ paper: $(STAMP) ## the paper's own run on GTZAN and ISMIR 2004
 
 remote: $(STAMP) ## keep data and models in a folder too: DIR=/somewhere, then dvc push and dvc pull
 	@test -n "$(DIR)" || { echo "say where: make remote DIR=/somewhere"; exit 2; }
-	dvc remote add --default --force local "$(abspath $(DIR))"
+	@# a folder of this machine is nothing to commit
+	dvc remote add --local --default --force folder "$(abspath $(DIR))"
 
 bench-hf: $(STAMP) ## race the Hessian-free optimiser against others (hours; parts are kept)
 	python benchmarks/hf.py

@@ -243,13 +243,13 @@ def test_results_of_other_clips_are_not_compared(project):
 
 @pytest.mark.slow
 def test_a_second_run_writes_the_same_bytes_and_clears_old_figures(project):
-    places = [project / "results", project / "results/figures"]
-
     def content():
-        return {file: file.read_bytes() for place in places for file in place.iterdir() if file.is_file()}
+        return {file: file.read_bytes() for file in (project / "results").rglob("*") if file.is_file()}
 
     report.run()
     before = content()
+    assert project / "results/metrics/classify/scores-relu_sgd-6-random_forest.json" in before
     (project / "results/figures/of_a_dropped_method.png").write_bytes(b"")
+    (project / "results/metrics/classify/of_a_dropped_method.json").write_text("{}")
     report.run()
     assert content() == before

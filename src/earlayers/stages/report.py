@@ -1,4 +1,4 @@
-"""Stage report: results of every cell -> tables, training times, figures, one page that opens offline."""
+"""Stage report: results of every cell -> tables, metrics, times, figures, one page that opens offline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from earlayers import params, paths
 from earlayers.errors import UserError
-from earlayers.files import read_json, replacing_folder, write_text
+from earlayers.files import read_json, replacing_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from earlayers.reporting.findings import Findings
@@ -20,7 +20,7 @@ README = Path("README.md")
 
 
 def run() -> None:
-    """Write the tables, timing.csv, paper.csv, figures/ and report.html under results/.
+    """Write the tables, timing.csv, paper.csv, metrics/, figures/ and report.html under results/.
 
     The same results give the same bytes, figures included.
 
@@ -31,6 +31,7 @@ def run() -> None:
 
     found = findings.read(params.load())
     write_tables(found)
+    _write_metrics(found)
     report = page.compose(found)
     _write_figures({picture.name: picture.png for picture in report.pictures()})
     write_text(paths.RESULTS / "report.html", page.render(report))
@@ -80,6 +81,15 @@ def readme() -> None:
 def _dag() -> str:
     command = ["dvc", "dag", "--mermaid"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _write_metrics(found: Findings) -> None:
+    from earlayers.reporting.metrics import metrics
+
+    with replacing_folder(paths.RESULTS / "metrics") as folder:
+        for stage, lines in (("classify", found.table_1), ("transfer", found.table_2)):
+            for name, content in metrics(lines).items():
+                write_json(folder / stage / f"{name}.json", content)
 
 
 def _write_figures(figures: dict[str, bytes]) -> None:
