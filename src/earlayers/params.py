@@ -46,6 +46,7 @@ class Training(Settings):
 
     seed: int
     hidden_layers: Positive
+    refit: bool
 
 
 class Handmade(Settings):
@@ -64,13 +65,18 @@ class Transfer(Settings):
 
 
 class Variant(Settings):
-    """One cell of the pipeline with some values changed: what would have happened if."""
+    """One cell of the pipeline with some values changed: what would have happened if.
+
+    `layers` says how all layers together judge a clip: `joined` into one vector for one classifier, as
+    everywhere in the tables, or `voted`, where a classifier of each layer has its vote.
+    """
 
     question: str
     dataset: Key
     method: Key
     hidden_units: Positive
     classifier: Key
+    layers: Literal["joined", "voted"]
     changes: dict[str, Any]
 
 

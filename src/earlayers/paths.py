@@ -63,6 +63,11 @@ def predictions(stage: str, cell: str) -> Path:
     return Path("build/predictions") / stage / f"{cell}.parquet"
 
 
+def variant_predictions(name: str) -> Path:
+    """What a variant says about every clip, as CSV; committed: no report needs it run again."""
+    return RESULTS / "variants" / f"{name}.csv"
+
+
 def variant(name: str) -> Path:
     """The folder in which a variant runs, laid out like the project."""
     return Path("build/variants") / name

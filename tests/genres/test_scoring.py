@@ -196,3 +196,14 @@ def test_a_difference_is_measured_clip_by_clip():
     assert found.estimate == 25
     assert found.high - found.low == pytest.approx(2 * 196 * np.sqrt(0.1875 / 100), rel=0.06)
     assert scoring.difference_interval(first, first) == scoring.Interval(0, 0, 0)
+
+
+def test_a_contrast_of_four_results_is_the_difference_of_their_differences():
+    tables = [right_and_wrong([1] * right + [0] * (40 - right)) for right in (30, 10, 24, 14)]
+    weights = (1.0, -1.0, -1.0, 1.0)
+    found = scoring.contrast_interval(list(zip(weights, tables, strict=True)))
+    assert found.estimate == pytest.approx(100 * ((30 - 10) - (24 - 14)) / 40)
+    assert found.low < found.estimate < found.high
+    first, second = tables[:2]
+    pair = scoring.contrast_interval([(1.0, first), (-1.0, second)], seed=3)
+    assert pair == scoring.difference_interval(first, second, seed=3)

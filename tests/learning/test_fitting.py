@@ -12,7 +12,7 @@ import torch
 from earlayers.errors import UserError
 from earlayers.learning.batches import FoldData
 from earlayers.learning.checkpoints import only_trainer
-from earlayers.learning.fitting import Fit, fit, fit_folds
+from earlayers.learning.fitting import Fit, fit, fit_folds, refit_folds
 from earlayers.learning.methods import Method
 from tests.learning.tiny import make_folds, make_hessian_free, make_method, without_times
 
@@ -89,6 +89,24 @@ def test_folds_stop_at_their_own_time():
         folds, method, hidden_units=6, hidden_layers=2, seeds=[1, 2, 3], checkpoint_folders=[None] * 3
     )
     assert len({len(one.history) for one in found}) > 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_refit_is_a_training_on_both_parts_that_ends_after_the_epochs_it_was_given(name):
+    folds = make_folds(2, noise=3.0)
+    options = {"hidden_units": 6, "hidden_layers": 2, "seeds": [1, 2], "checkpoint_folders": [None, None]}
+    found = refit_folds(folds, METHODS[name], [3, 2], **options)
+    assert [len(one.history) for one in found] == [3, 2]
+    for fold, one, epochs, seed in zip(folds, found, (3, 2), (1, 2), strict=True):
+        # by hand: both parts to train on, no patience, and an end before validation could choose otherwise
+        rows = torch.cat([fold.train_rows, fold.valid_rows])
+        both = FoldData(**(vars(fold) | {"train_rows": rows}))
+        last = METHODS[name].model_copy(update={"max_epochs": epochs, "patience": epochs})
+        seen: list[dict[str, float]] = []
+        by_hand = fit(both, last, hidden_units=6, hidden_layers=2, seed=seed, on_epoch=seen.append)
+        assert without_times(one.history) == without_times(seen)
+        assert accuracy(one.network, fold) == pytest.approx(seen[-1]["valid_accuracy"])
+        assert weights_equal(one, by_hand) == (by_hand.best_epoch == epochs)
 
 
 class InterruptionError(Exception):

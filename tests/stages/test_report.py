@@ -29,7 +29,7 @@ def small_params():
     content["classifiers"] = {"random_forest": content["classifiers"]["random_forest"]}
     content |= {"hidden_units": [6], "learn_on": ["scores"], "transfer_to": ["tunes"]}
     variant = {"question": "luck?", "dataset": "scores", "method": "relu_sgd", "hidden_units": 6}
-    variant |= {"classifier": "random_forest", "changes": {"training.seed": 1}}
+    variant |= {"classifier": "random_forest", "layers": "joined", "changes": {"training.seed": 1}}
     return content | {"variants": {"other_seed": variant}}
 
 

@@ -128,6 +128,27 @@ def test_the_stored_networks_are_those_that_the_curves_tell_of(project):
         assert 100 * right / total == pytest.approx(result["folds"][str(fold)]["valid_accuracy"])
 
 
+@pytest.mark.parametrize("method", ["relu_sgd", "sigmoid_hf"])
+def test_a_refit_keeps_other_networks_and_says_so(project, method, tmp_path):
+    cell = f"scores-{method}-6"
+    train.run("scores", method, 6)
+    before, curves = networks(cell), [row.split(",")[5:] for row in paths.curves(cell).read_text().split()]
+    facts = read_json(paths.network(cell, 0) / "network.json")
+    assert facts["trained_on"] == ["train"]
+    assert "refit_seconds" not in read_json(paths.result("train", cell))["folds"]["0"]
+    content = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    content["training"]["refit"] = True
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    train.run("scores", method, 6)
+    assert all(first != second for first, second in zip(before, networks(cell), strict=True))
+    # the curves stay those that early stopping was decided on
+    assert [row.split(",")[5:] for row in paths.curves(cell).read_text().split()] == curves
+    refitted = read_json(paths.network(cell, 0) / "network.json")
+    assert refitted == facts | {"trained_on": ["train", "valid"]}
+    assert read_json(paths.result("train", cell))["folds"]["0"]["refit_seconds"] > 0
+    assert not paths.checkpoints(cell, 0).parent.exists()
+
+
 def test_fold_data_is_scaled_by_training_frames_alone_and_keeps_parts_apart(project):
     table, split = load_table(paths.frames("scores")), load_split(paths.split("scores"))
     data = train.fold_data(table, split, "fold_2")

@@ -26,6 +26,7 @@ def variant(**changes) -> Variant:
         method="relu_sgd",
         hidden_units=50,
         classifier="random_forest",
+        layers="joined",
         changes=changes,
     )
 

@@ -49,6 +49,31 @@ def predictions_table(ballots: Iterable[Ballot], tracks: pd.DataFrame, genres: S
     return pd.concat([_rows(ballot, tracks, genres) for ballot in ballots], ignore_index=True)
 
 
+def vote_together(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Let the classifiers of the single layers decide together, each layer's votes weighing the same.
+
+    A clip gets the genre with the highest sum of the layers' probabilities. Of forests whose leaves are pure
+    this counts votes: every tree of every layer has one for every window.
+
+    Args:
+        predictions: of one cell and aggregation, as `predictions_table` gives them.
+
+    Returns:
+        A row for every clip and fold: path, genre, group, fold, predicted.
+
+    Raises:
+        ValueError: when there are no rows of single layers.
+    """
+    single = predictions[predictions["layer"].str.isdigit()]
+    if single.empty:
+        raise ValueError(f"layers must be numbered to vote, found {sorted(set(predictions['layer']))}")
+    columns = [str(name) for name in predictions.columns if str(name).startswith("p_")]
+    clip = ["path", "genre", "group", "fold"]
+    sums = single.groupby(clip, sort=False)[columns].sum().reset_index()
+    best = sums[columns].to_numpy().argmax(axis=1)
+    return sums[clip].assign(predicted=[columns[column].removeprefix("p_") for column in best])
+
+
 def save_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Write the table of predictions as parquet, whole or not at all."""
     with replacing(path) as temporary:

@@ -256,10 +256,33 @@ def difference_interval(
     Raises:
         ValueError: when the two do not hold the same clips and folds, once each.
     """
-    first_right, second_right = _right_in_pairs(first, second)
-    gains = first_right.astype(float) - second_right.astype(float)
+    return contrast_interval([(1.0, first), (-1.0, second)], level=level, resamples=resamples, seed=seed)
+
+
+def contrast_interval(
+    parts: Sequence[tuple[float, pd.DataFrame]],
+    *,
+    level: float = 0.95,
+    resamples: int = 5000,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap interval of a weighted sum of accuracies on the same clips, in percentage points.
+
+    Mean differences over several pairs of results, and differences of differences, are such sums.
+
+    Args:
+        parts: weight and predictions of each result.
+        level: of confidence.
+        resamples: bootstrap draws, see `accuracy_interval`.
+        seed: of the draws.
+
+    Raises:
+        ValueError: when they do not all hold the same clips and folds, once each.
+    """
+    first = parts[0][1]
+    values = sum(weight * _right_in_pairs(first, table)[1].astype(float) for weight, table in parts)
     ordered = first.sort_values(["path", "fold"])
-    return _bootstrap(gains, _groups(ordered), level, resamples, seed)
+    return _bootstrap(np.asarray(values), _groups(ordered), level, resamples, seed)
 
 
 def _right_in_pairs(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

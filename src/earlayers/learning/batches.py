@@ -64,6 +64,14 @@ class FoldData:
         """
         return torch.sub(self.frames.index_select(0, rows), self.mean, out=out).div_(self.std)
 
+    def with_validation(self) -> FoldData:
+        """The fold with its validation frames among those to train on.
+
+        Mean and std stay those of the training frames: a second training then sees every frame as the first,
+        which chose how long to train, saw it.
+        """
+        return replace(self, train_rows=torch.cat([self.train_rows, self.valid_rows]))
+
     def part(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (standardised, shape (rows, bins)) and targets (shape (rows,)) of a whole part in memory."""
         frames = self.frames.new_empty(len(rows), self.frames.shape[1])

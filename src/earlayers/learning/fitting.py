@@ -30,7 +30,7 @@ class Fit:
     """A trained fold.
 
     Attributes:
-        network: with the weights of the best epoch, in eval mode.
+        network: with the weights of the best epoch (after a refit: the last), in eval mode.
         history: a row per epoch: epoch, seconds, training_seconds, train_loss, valid_loss, valid_accuracy
             (percent), and for Hessian-free the numbers of its step.
         best_epoch: counted from 1.
@@ -120,6 +120,59 @@ def fit_folds(
         FoldRun(fold, seed, method.max_epochs, method.patience)
         for fold, seed in zip(_resident(data, parallel.accelerator()), seeds, strict=True)
     ]
+    shape = (hidden_units, hidden_layers)
+    return _fit_runs(runs, method, shape, checkpoint_folders, on_epoch, progress)
+
+
+def refit_folds(
+    data: Sequence[FoldData],
+    method: Method,
+    epochs: Sequence[int],
+    *,
+    hidden_units: int,
+    hidden_layers: int,
+    seeds: Sequence[int],
+    checkpoint_folders: Sequence[Path | None],
+    progress: Sequence[Line] | None = None,
+) -> list[Fit]:
+    """Train again from the first weights, with the validation frames among those to train on.
+
+    Args:
+        data: see `fit_folds`.
+        method: see `fit`; its `max_epochs` and `patience` do not matter here.
+        epochs: how many, one number per fold: those that early stopping chose.
+        hidden_units: see `fit`.
+        hidden_layers: see `fit`.
+        seeds: see `fit_folds`.
+        checkpoint_folders: see `fit_folds`; others than those of the first training.
+        progress: see `fit_folds`.
+
+    Returns:
+        One for each fold, with the weights of the last epoch; what its history says of validation is said of
+        frames that it was trained on.
+
+    Raises:
+        UserError: see `fit`.
+    """
+    both = _resident([fold.with_validation() for fold in data], parallel.accelerator())
+    runs = [
+        FoldRun(fold, seed, count, patience=count, keep_last=True)
+        for fold, seed, count in zip(both, seeds, epochs, strict=True)
+    ]
+    return _fit_runs(runs, method, (hidden_units, hidden_layers), checkpoint_folders, None, progress)
+
+
+def _fit_runs(
+    runs: list[FoldRun],
+    method: Method,
+    shape: tuple[int, int],
+    checkpoint_folders: Sequence[Path | None],
+    on_epoch: Callable[[int, Row], None] | None,
+    progress: Sequence[Line] | None,
+) -> list[Fit]:
+    """Build networks of `shape` (units, layers) and train them to the end of their runs."""
+    data, seeds = [run.data for run in runs], [run.seed for run in runs]
+    hidden_units, hidden_layers = shape
     bins, genres = data[0].frames.shape[1], len(data[0].genres)
     networks = [method.build(bins, genres, hidden_units, hidden_layers, seed) for seed in seeds]
     places = list(range(len(runs)))
@@ -196,7 +249,8 @@ def _finished(run: FoldRun, network: Network) -> Fit:
 
 def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
     """Of everything that the course of a training depends on."""
-    digest = hashlib.sha256(f"{method.model_dump_json()} {run.seed} {torch.__version__}".encode())
+    course = f"{run.seed} {run.max_epochs} {run.keep_last}"
+    digest = hashlib.sha256(f"{method.model_dump_json()} {course} {torch.__version__}".encode())
     data = run.data
     # the first weights stand for their shapes and seed, mean and std for the table, which may be gigabytes
     for tensor in (

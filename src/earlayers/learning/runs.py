@@ -28,6 +28,7 @@ class FoldRun:
         seed: of the fold.
         max_epochs: after which it stops.
         patience: epochs without a better validation accuracy after which it stops (paper section 3.1).
+        keep_last: take every epoch for the best so far, so that nothing stops early and the last is kept.
         epoch: epochs done.
         seconds: wall time of all of it; folds trained at once share it equally.
         training_seconds: likewise, without validation and checkpoints.
@@ -41,6 +42,7 @@ class FoldRun:
     seed: int
     max_epochs: int
     patience: int
+    keep_last: bool = False
     epoch: int = 0
     seconds: float = 0.0
     training_seconds: float = 0.0
@@ -83,7 +85,7 @@ class FoldRun:
         return row
 
     def _is_best(self, row: dict[str, float]) -> bool:
-        if not self.best_epoch:
+        if self.keep_last or not self.best_epoch:
             return True
         # equal accuracies are common on few frames: the loss then tells which weights are better
         best = self.history[self.best_epoch - 1]

@@ -23,14 +23,17 @@ from earlayers.serving.champion import choose
 class Variant:
     """A cell that was run with some values of params.yaml changed, beside the same cell unchanged.
 
-    `row` and `base` are all layers over windows; `changes` maps paths in params.yaml to values.
+    `row` and `base` are all layers over windows; `changes` maps paths in params.yaml to values; `layers` is
+    "joined" or "voted"; `predictions` holds path, genre, group, fold and predicted of every clip.
     """
 
     name: str
     question: str
     changes: dict[str, Any]
+    layers: str
     row: Row
     base: Row
+    predictions: pd.DataFrame
 
     @property
     def differences(self) -> list[float]:
@@ -121,19 +124,22 @@ def _variants(params: Params, rows: list[Row]) -> list[Variant]:
     """Read the variants that have been run: they are no part of the pipeline, so none need be there."""
     found = []
     for name, variant in params.variants.items():
-        path = paths.result("variants", name)
-        if path.is_file():
-            result = files.read_json(path)
-            row = _whole(rows_of_cell(result), variant.method, variant.hidden_units)
-            of_dataset = [row for row in rows if row.dataset == variant.dataset]
-            base = _whole(of_dataset, variant.method, variant.hidden_units)
+        path, clips = paths.result("variants", name), paths.variant_predictions(name)
+        if path.is_file() and clips.is_file():
+            layer = "voted" if variant.layers == "voted" else "all"
+            row = _whole(rows_of_cell(files.read_json(path)), variant.method, variant.hidden_units, layer)
+            alike = [r for r in rows if (r.dataset, r.classifier) == (variant.dataset, variant.classifier)]
+            base = _whole(alike, variant.method, variant.hidden_units, "all")
             if row and base:
-                found.append(Variant(name, variant.question, dict(variant.changes), row, base))
+                facts = (variant.question, dict(variant.changes), variant.layers)
+                # a group may look like a number, or be empty: it is text all the same
+                table = pd.read_csv(clips, dtype=str, keep_default_na=False).astype({"fold": int})
+                found.append(Variant(name, *facts, row, base, table))
     return found
 
 
-def _whole(rows: list[Row], method: str, units: int) -> Row | None:
-    place = (method, units, "all", "window")
+def _whole(rows: list[Row], method: str, units: int, layer: str) -> Row | None:
+    place = (method, units, layer, "window")
     return next(
         (r for r in rows if (r.representation, r.hidden_units, r.layer, r.aggregation) == place), None
     )

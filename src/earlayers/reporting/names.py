@@ -13,6 +13,7 @@ _SHOWN = {
     "none": "No-Aggregation",
     "window": "Aggregation",
     "all": "All",
+    "voted": "Voted",
 }
 
 

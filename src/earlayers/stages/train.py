@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from earlayers.learning.batches import FoldData
+    from earlayers.learning.fitting import Fit
 
 logger = logging.getLogger(__name__)
 CURVE_COLUMNS = ("fold", "epoch", "seconds", "training_seconds", "train_loss", "valid_loss", "valid_accuracy")
@@ -94,37 +95,49 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
         task: which.
 
     Returns:
-        For each fold: fold, history, best_epoch, stopped, seconds.
+        For each fold: fold, history, best_epoch, stopped, seconds, and after a refit refit_seconds.
     """
-    from earlayers.learning.fitting import fit_folds
     from earlayers.learning.network import save_network
 
-    settings = task.settings
     table, split = load_table(paths.frames(task.dataset)), load_split(paths.split(task.dataset))
     data = [fold_data(table, split, f"fold_{fold}") for fold in task.folds]
-    fits = fit_folds(
-        data,
-        settings.methods[task.method],
-        hidden_units=task.hidden_units,
-        hidden_layers=settings.training.hidden_layers,
-        seeds=[fold_seed(settings.training.seed, fold) for fold in task.folds],
-        checkpoint_folders=[paths.checkpoints(task.cell, fold) for fold in task.folds],
-        # the first line belongs to the bar over all folds
-        progress=[(f"fold {fold}", fold + 1) for fold in task.folds],
-    )
+    fits, kept = _fit(task, data)
     done = []
-    for fold, fold_frames, fit in zip(task.folds, data, fits, strict=True):
+    for fold, fold_frames, fit, last in zip(task.folds, data, fits, kept, strict=True):
         scaler = Scaler(fold_frames.mean.numpy(), fold_frames.std.numpy())
         facts = _facts(task, fold, fold_frames.genres)
-        save_network(paths.network(task.cell, fold), fit.network, scaler, facts)
+        save_network(paths.network(task.cell, fold), last.network, scaler, facts)
         best = fit.history[fit.best_epoch - 1]
         logger.info(
             "fold %d: best of %d epochs is %d, %.2f %% of validation frames, %.1f s",
             *(fold, len(fit.history), fit.best_epoch, best["valid_accuracy"], fit.seconds),
         )
         plain = ("history", "best_epoch", "stopped", "seconds")
-        done.append({"fold": fold} | {name: getattr(fit, name) for name in plain})
+        refitted = {} if last is fit else {"refit_seconds": last.seconds}
+        done.append({"fold": fold} | {name: getattr(fit, name) for name in plain} | refitted)
     return done
+
+
+def _fit(task: Task, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
+    """Train with early stopping; the networks to keep are those, or (`training.refit`) trained once more."""
+    from earlayers.learning.fitting import fit_folds, refit_folds
+
+    training, method = task.settings.training, task.settings.methods[task.method]
+    folders = [paths.checkpoints(task.cell, fold) for fold in task.folds]
+    options: dict[str, Any] = {
+        "hidden_units": task.hidden_units,
+        "hidden_layers": training.hidden_layers,
+        "seeds": [fold_seed(training.seed, fold) for fold in task.folds],
+        # the first line belongs to the bar over all folds
+        "progress": [(f"fold {fold}", fold + 1) for fold in task.folds],
+    }
+    fits = fit_folds(data, method, checkpoint_folders=folders, **options)
+    if not training.refit:
+        return fits, fits
+    # states of their own: those of the first training say how many epochs the second has
+    folders = [folder / "refit" for folder in folders]
+    epochs = [fit.best_epoch for fit in fits]
+    return fits, refit_folds(data, method, epochs, checkpoint_folders=folders, **options)
 
 
 def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
@@ -134,6 +147,7 @@ def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
         "method": task.method,
         "fold": fold,
         "output": task.settings.methods[task.method].output,
+        "trained_on": ["train", "valid"] if task.settings.training.refit else ["train"],
         "genres": list(genres),
         "audio": task.settings.audio.model_dump(),
         "frames": task.settings.frames.model_dump(),
@@ -218,6 +232,7 @@ def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict
             "epochs": len(fold["history"]),
             "best_epoch": fold["best_epoch"],
             "stopped": fold["stopped"],
+            **{name: fold[name] for name in ("refit_seconds",) if name in fold},
             **{name: best[fold["fold"]][name] for name in ("train_loss", "valid_loss", "valid_accuracy")},
         }
         for fold in done

@@ -1,7 +1,7 @@
 """Variants: the pipeline's own stages for one cell, with some values of params.yaml changed.
 
-A variant lives in a folder laid out like the project (build/variants/<name>), with its own params.yaml. What
-its changes do not touch is linked from the project instead of computed again.
+A variant runs in a folder laid out like the project (build/variants/<name>), with its own params.yaml. What
+its changes do not touch is linked from the project instead of computed again. The folder goes at the end.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earlayers import files, params, paths
 from earlayers.errors import UserError
 from earlayers.params import Variant
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Step:
 
 
 def run(name: str) -> None:
-    """Run one variant and write results/variants/<name>.json.
+    """Run one variant and write results/variants/<name>.json, and .csv with what it says of every clip.
 
     Args:
         name: a key of `variants` in params.yaml.
@@ -52,10 +55,13 @@ def run(name: str) -> None:
     # a variant is no cell of params.yaml; its results are shown in the report
     os.environ["EARLAYERS_TRACKING"] = "off"
     result = _run_steps(variant, before, after, folder)
-    files.write_json(
-        paths.result("variants", name),
-        {"variant": name, "question": variant.question, "changes": variant.changes} | result,
-    )
+    predictions = _judged(variant, folder)
+    if variant.layers == "voted":
+        result["accuracy"]["window"]["voted"] = _over_folds(predictions)
+    files.write_text(paths.variant_predictions(name), predictions.to_csv(index=False))
+    facts = {"question": variant.question, "changes": variant.changes, "layers": variant.layers}
+    files.write_json(paths.result("variants", name), {"variant": name} | facts | result)
+    shutil.rmtree(folder)
 
 
 def changed(content: Any, variant: Variant, name: str) -> Any:
@@ -117,6 +123,26 @@ def steps(variant: Variant) -> list[Step]:
             lambda: classify.run(dataset, method, units, variant.classifier),
         ),
     ]
+
+
+def _judged(variant: Variant, folder: Path) -> pd.DataFrame:
+    """What all layers together say of every clip over windows: path, genre, group, fold, predicted."""
+    import pandas as pd
+
+    from earlayers.genres.predictions import vote_together
+
+    table = pd.read_parquet(folder / steps(variant)[-1].outputs[1])
+    windows = table[table["aggregation"] == "window"]
+    if variant.layers == "voted":
+        return vote_together(windows)
+    return windows.loc[windows["layer"] == "all", ["path", "genre", "group", "fold", "predicted"]]
+
+
+def _over_folds(predictions: pd.DataFrame) -> dict[str, float | None]:
+    from earlayers.genres.scoring import accuracy_percent, over_folds
+
+    folds = sorted(set(predictions["fold"]))
+    return over_folds({fold: accuracy_percent(predictions[predictions["fold"] == fold]) for fold in folds})
 
 
 def _run_steps(variant: Variant, before: Any, after: Any, folder: Path) -> Any:
