@@ -52,7 +52,7 @@ serve: $(STAMP) ## answer requests for genres on this machine; Ctrl-C stops it
 
 variants: $(STAMP) ## run the variants of params.yaml and put them into the report
 	dvc repro variants/dvc.yaml
-	dvc repro --force --single-item report
+	dvc repro report
 
 readme: $(STAMP) ## put the tables of results/ into README.md
 	earlayers readme

@@ -30,6 +30,7 @@ class Project:
             ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
         self.write_params(tiny_params())
+        (folder / "results/variants").mkdir(parents=True)
         for command in (
             "git init -q",
             "git config user.email test@example.com",

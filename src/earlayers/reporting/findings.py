@@ -35,11 +35,6 @@ class Variant:
     base: Row
     predictions: pd.DataFrame
 
-    @property
-    def differences(self) -> list[float]:
-        """Points that each fold gained."""
-        return [ours - theirs for ours, theirs in zip(self.row.folds, self.base.folds, strict=False)]
-
 
 # table, source, dataset, representation, hidden units, layer, aggregation, classifier
 Place = tuple[int, str, str, str, int | None, str, str, str]

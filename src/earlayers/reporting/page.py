@@ -9,7 +9,7 @@ import jinja2
 import pandas as pd
 
 from earlayers.genres.scoring import Interval
-from earlayers.reporting import drawing, evidence, inside
+from earlayers.reporting import drawing, evidence, inside, whatif
 from earlayers.reporting.evidence import Duels, Vote
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.inside import Quiet
@@ -19,6 +19,7 @@ from earlayers.reporting.pictures import Picture
 from earlayers.reporting.rows import Row
 from earlayers.reporting.tables import Grid, describe, heading, number, sentence, signed, verdict
 from earlayers.reporting.timing import Timing
+from earlayers.reporting.whatif import Answer, Luck
 
 CONFUSED_CLIPS = 12
 # a section is a file under templates/sections
@@ -82,6 +83,13 @@ class Report:
     results_2: list[Result]
     learned: list[Learned]
     paper: list[tuple[PaperCell, Row | None]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    lucks: list[Luck] = field(default_factory=list)
+
+    @property
+    def whatif(self) -> str:
+        """Which variants help, in one sentence."""
+        return whatif.sentence(self.answers)
 
     def pictures(self) -> Iterator[Picture]:
         """Every picture, in the order of the page."""
@@ -109,6 +117,8 @@ def compose(findings: Findings) -> Report:
         results_2=[_result(findings, grid) for grid in findings.grids_2],
         learned=[_learned(findings, dataset) for dataset in findings.params.learn_on],
         paper=beside([*findings.table_1, *findings.table_2]),
+        answers=whatif.answers(findings),
+        lucks=whatif.luck(findings.variants),
     )
 
 
