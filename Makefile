@@ -16,7 +16,12 @@ UNITS ?= 50
 TRIALS ?= 30
 JOBS ?=
 STORAGE ?=
-SEARCH = $(DATASET) $(METHOD) $(UNITS) $(if $(JOBS),--jobs $(JOBS)) $(if $(STORAGE),--storage $(STORAGE))
+SEED ?=
+TIMEOUT ?=
+SAMPLER ?=
+OBJECTIVES ?=
+SEARCH = $(DATASET) $(METHOD) $(UNITS) $(if $(JOBS),--jobs $(JOBS)) $(if $(STORAGE),--storage $(STORAGE)) \
+  $(if $(SEED),--seed $(SEED)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
 
 .PHONY: help setup data data-soundtracks repro sync ui serve variants readme tune tune-paper tune-apply dashboard \
   paper remote bench-hf test check lint types clean
@@ -57,8 +62,9 @@ variants: $(STAMP) ## run the variants of params.yaml and put them into the repo
 readme: $(STAMP) ## put the tables of results/ into README.md
 	earlayers readme
 
-tune: $(STAMP) ## search hyper-parameters: DATASET= METHOD= UNITS= TRIALS= [JOBS=] [STORAGE=]
-	earlayers tune $(SEARCH) --trials $(TRIALS)
+tune: $(STAMP) ## search hyper-parameters: DATASET= METHOD= UNITS= TRIALS= [JOBS= STORAGE= SAMPLER= SEED= ...]
+	earlayers tune $(SEARCH) --trials $(TRIALS) \
+	  $(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(OBJECTIVES),--objectives $(OBJECTIVES))
 
 tune-paper: $(STAMP) ## the paper's own grid search: DATASET= METHOD= UNITS=
 	earlayers tune-paper $(SEARCH)

@@ -41,7 +41,7 @@ def experiment_tags(stage: str) -> dict[str, str]:
         "orderByAsc": False,
         "selectedColumns": columns,
         "columnOrder": [_RUN_NAME, *columns],
-        "columnWidths": {_RUN_NAME: 260, **dict.fromkeys(columns, _WIDTH_PIXELS)},
+        "columnWidths": {_RUN_NAME: 290, **dict.fromkeys(columns, _WIDTH_PIXELS)},
         "runsHiddenMode": "SHOW_ALL",
     }
     if stage == "train":
