@@ -17,7 +17,7 @@ from typing import Any
 
 from earlayers import __version__
 from earlayers.errors import UserError
-from earlayers.stages import tune
+from earlayers.stages import plan, tune
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(key, type=int if key == "hidden_units" else str)
         sub.set_defaults(function=stage.function)
     tune.add_commands(commands)
+    plan.add_commands(commands)
     _add_prediction(commands)
     return parser
 
