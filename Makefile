@@ -9,10 +9,10 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export DVC_NO_ANALYTICS := 1
 STAMP := $(VENV)/.installed
 
-# the cell of the tuning targets, and how long to search
+# the cell of the tuning targets (50 units unless UNITS= says), and how long to search
 DATASET ?= scores
 METHOD ?= relu_sgd
-UNITS ?= 50
+UNITS ?=
 TRIALS ?= 30
 JOBS ?=
 STORAGE ?=
@@ -20,11 +20,15 @@ SEED ?=
 TIMEOUT ?=
 SAMPLER ?=
 OBJECTIVES ?=
-SEARCH = $(DATASET) $(METHOD) $(UNITS) $(if $(JOBS),--jobs $(JOBS)) $(if $(STORAGE),--storage $(STORAGE)) \
+SEARCH = $(DATASET) $(METHOD) $(or $(UNITS),50) $(if $(JOBS),--jobs $(JOBS)) $(if $(STORAGE),--storage $(STORAGE)) \
   $(if $(SEED),--seed $(SEED)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
+# part of the paper's run
+METHODS ?=
+FOLDS ?=
+PART = $(if $(METHODS),--methods $(METHODS)) $(if $(UNITS),--hidden-units $(UNITS)) $(if $(FOLDS),--folds $(FOLDS))
 
 .PHONY: help setup data data-soundtracks repro sync ui serve variants readme tune tune-paper tune-apply dashboard \
-  paper remote bench-hf test check lint types clean
+  paper-plan paper remote bench-hf test check lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -70,7 +74,7 @@ tune-paper: $(STAMP) ## the paper's own grid search: DATASET= METHOD= UNITS=
 	earlayers tune-paper $(SEARCH)
 
 tune-apply: $(STAMP) ## write the best values of a search into params.yaml
-	earlayers tune-apply $(DATASET) $(METHOD) $(UNITS)
+	earlayers tune-apply $(DATASET) $(METHOD) $(or $(UNITS),50)
 
 dashboard: $(STAMP) ## look at the searches in a browser
 	python -m pip install --quiet --constraint constraints.txt --editable '.[dashboard]'
@@ -79,10 +83,13 @@ dashboard: $(STAMP) ## look at the searches in a browser
 data-soundtracks: $(STAMP) ## fetch the optional dataset soundtracks (Debian only)
 	earlayers data soundtracks
 
-paper: $(STAMP) ## the paper's own run on GTZAN and ISMIR 2004
+paper-plan: $(STAMP) ## what that run will cost here: [METHODS="..."] [UNITS="..."] [FOLDS=]
+	@earlayers paper-plan $(PART)
+
+paper: $(STAMP) ## the paper's own run on GTZAN and ISMIR 2004: [METHODS="..."] [UNITS="..."] [FOLDS=]
 	@git diff --quiet HEAD -- params.yaml || \
 	  { echo "params.yaml has uncommitted edits: commit them, or undo them (git checkout params.yaml)"; exit 2; }
-	cp params.paper.yaml params.yaml
+	earlayers paper-params $(PART)
 	earlayers data gtzan ismir2004 || { git checkout --quiet params.yaml; exit 2; }
 	@echo "params.yaml now holds the paper's protocol; to go back: git checkout params.yaml dvc.lock results"
 	dvc repro
