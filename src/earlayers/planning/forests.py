@@ -68,8 +68,9 @@ def _classify(
                 work, classifier, learned * size.windows, 2 * columns, asked * size.windows
             )
         seconds += judge_seconds(work, classifier, rows, columns, test * size.frames)
-    # the best layer's forest is fitted once more, to be kept; which it will be is not known: the widest
-    seconds += judge_seconds(work, classifier, learn * size.windows, 2 * layers[-1], test * size.windows)
+    keeps = stage == "classify"
+    if keeps:  # the best layer's forest is fitted once more; which it will be is not known: the widest
+        seconds += judge_seconds(work, classifier, learn * size.windows, 2 * layers[-1], test * size.windows)
     table_bytes = rows * layers[-1] * FLOAT_BYTES
     in_memory = table_bytes <= MEMORY_LIMIT_BYTES
     held = (table_bytes if in_memory else 0) + len(layers) * forest_bytes(work, classifier, rows)
@@ -80,7 +81,7 @@ def _classify(
         seconds,
         seconds,
         processes * (work.unit.base_bytes + held),
-        share.folds * forest_bytes(work, classifier, learn * size.windows),
+        share.folds * forest_bytes(work, classifier, learn * size.windows) if keeps else 0,
         0 if in_memory else processes * table_bytes,
     )
 

@@ -103,27 +103,33 @@ def _assumptions(work: Work) -> list[str]:
 
 
 def _verdict(work: Work, costs: Sequence[Cost], machine: Machine) -> list[str]:
-    worst = max(costs, key=lambda cost: cost.memory_bytes)
-    disk = disk_bytes(costs)
-    lines = []
+    lines = [*_too_little_memory(work, costs, machine), *_too_little_disk(costs, machine)]
+    lines = lines or ["Memory and disk suffice."]
     if work.unit.busy > BUSY:
         lines.append(
             f"This machine is busy: the calibration got one of {work.unit.busy:.1f} seconds of a core. The "
             "hours above are those of a machine that has nothing else to do."
         )
-    if worst.memory_bytes > machine.memory_bytes:
-        lines.append(
-            f"TOO LITTLE MEMORY: {worst.stage} {worst.cell} needs {worst.memory_bytes / 1e9:.0f} GB, "
-            f"{machine.memory_bytes / 1e9:.0f} GB are free. "
-            + (
-                "classifiers.*.max_samples bounds a tree (20000 rows cost a fortieth); "
-                if worst.stage.startswith("classify")
-                else ""
-            )
-            + "EARLAYERS_JOBS=1 holds one fold at a time."
-        )
-    if disk > machine.disk_bytes:
-        lines.append(
-            f"TOO LITTLE DISK: {disk / 1e9:.0f} GB are needed, {machine.disk_bytes / 1e9:.0f} GB are free."
-        )
-    return lines or ["Memory and disk suffice."]
+    return lines
+
+
+def _too_little_memory(work: Work, costs: Sequence[Cost], machine: Machine) -> list[str]:
+    worst = max(costs, key=lambda cost: cost.memory_bytes)
+    if worst.memory_bytes <= machine.memory_bytes:
+        return []
+    advice = []
+    if worst.stage.startswith("classify"):
+        advice.append("classifiers.*.max_samples bounds a tree (20000 rows cost a fortieth)")
+    if work.jobs > 1:
+        advice.append("EARLAYERS_JOBS=1 holds one fold at a time")
+    return [
+        f"TOO LITTLE MEMORY: {worst.stage} {worst.cell} needs {worst.memory_bytes / 1e9:.0f} GB, "
+        f"{machine.memory_bytes / 1e9:.0f} GB are free: {'; '.join(advice) or 'take a larger machine'}."
+    ]
+
+
+def _too_little_disk(costs: Sequence[Cost], machine: Machine) -> list[str]:
+    needed = disk_bytes(costs)
+    if needed <= machine.disk_bytes:
+        return []
+    return [f"TOO LITTLE DISK: {needed / 1e9:.0f} GB are needed, {machine.disk_bytes / 1e9:.0f} GB are free."]
