@@ -63,7 +63,7 @@ variants: $(STAMP) ## run the variants of params.yaml and put them into the repo
 	dvc repro variants/dvc.yaml
 	dvc repro report
 
-readme: $(STAMP) ## put the tables of results/ into README.md
+readme: $(STAMP) ## put what results/ holds into README.md and docs/claims.md
 	earlayers readme
 
 tune: $(STAMP) ## search hyper-parameters: DATASET= METHOD= UNITS= TRIALS= [JOBS= STORAGE= SAMPLER= SEED= ...]

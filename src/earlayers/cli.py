@@ -55,7 +55,7 @@ STAGES = (
     ),
     Command("report", (), "report:run", "results -> tables, figures, report.html"),
     Command("sync", (), "sync:run", "create the MLflow runs that are missing, once each"),
-    Command("readme", (), "report:readme", "put the tables of results/ into README.md"),
+    Command("readme", (), "report:readme", "put what results/ holds into README.md and docs/claims.md"),
     Command("variants", ("name",), "variants:run", "one cell with some values changed"),
     Command("ui", (), "ui:run", "open MLflow on the table of runs"),
     Command("serve", (), "ui:serve", "answer requests for genres on this machine"),

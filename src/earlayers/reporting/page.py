@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import jinja2
 import pandas as pd
 
 from earlayers.genres.scoring import Interval
-from earlayers.reporting import drawing, evidence, inside, whatif
+from earlayers.reporting import drawing, evidence, inside, trial, whatif
 from earlayers.reporting.evidence import Duels, Vote
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.inside import Quiet
@@ -32,6 +33,7 @@ CONTENTS = (
     ("mistakes", "Genres and clips"),
     ("evidence", "Are differences real?"),
     ("inside", "Inside the networks"),
+    ("claims", "The paper’s claims"),
     ("variants", "What if"),
     ("paper", "Beside the paper"),
 )
@@ -85,6 +87,7 @@ class Report:
     paper: list[tuple[PaperCell, Row | None]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     lucks: list[Luck] = field(default_factory=list)
+    claims: dict[str, Any] = field(default_factory=dict)
 
     @property
     def whatif(self) -> str:
@@ -119,6 +122,7 @@ def compose(findings: Findings) -> Report:
         paper=beside([*findings.table_1, *findings.table_2]),
         answers=whatif.answers(findings),
         lucks=whatif.luck(findings.variants),
+        claims=trial.claims(findings),
     )
 
 

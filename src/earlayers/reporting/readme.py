@@ -1,4 +1,4 @@
-"""The blocks of README.md that commands write: between two markers each."""
+"""The blocks of README.md and docs/claims.md that commands write: between two markers each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def replace_block(readme: str, name: str, content: str) -> str:
     """Put content between the markers of a block; everything else stays as it is.
 
     Args:
-        readme: the text of README.md.
+        readme: the text of the page.
         name: of the block, whose markers are `<!-- name:begin -->` and `<!-- name:end -->`.
         content: Markdown.
 
@@ -24,9 +24,7 @@ def replace_block(readme: str, name: str, content: str) -> str:
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
-        raise UserError(
-            f"README.md must hold {begin} and, after it, {end}, once each: write both lines there"
-        )
+        raise UserError(f"the page must hold {begin} and, after it, {end}, once each: write both lines there")
     before, rest = readme.split(begin)
     _, after = rest.split(end)
     return f"{before}{begin}\n{content.strip()}\n{end}{after}"

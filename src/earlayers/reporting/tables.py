@@ -221,7 +221,7 @@ def _main_table(grid: Grid) -> str:
         first = str(units) if units != last else ""
         lines.append([first, shown(layer), *(number(row, bold=row is grid.best) for row in cells)])
         last = units
-    return _pipes(head, lines, ["r", "l"])
+    return pipes(head, lines, ["r", "l"])
 
 
 def _baseline_table(grid: Grid) -> str:
@@ -231,14 +231,14 @@ def _baseline_table(grid: Grid) -> str:
         [shown(name), *(number(grid.baseline(name, aggregation)) for aggregation in grid.aggregations)]
         for name in names
     ]
-    return _pipes(head, lines, ["l"])
+    return pipes(head, lines, ["l"])
 
 
 def _network_table(grid: Grid) -> str:
     units = dict.fromkeys(size for size, _ in grid.lines)
     head = ["Hidden units", *(shown(method) for method in grid.methods)]
     lines = [[str(size), *(number(grid.network(size, method)) for method in grid.methods)] for size in units]
-    return _pipes(head, lines, ["r"])
+    return pipes(head, lines, ["r"])
 
 
 def _paper_table(pairs: Sequence[tuple[PaperCell, Row]]) -> str:
@@ -246,10 +246,17 @@ def _paper_table(pairs: Sequence[tuple[PaperCell, Row]]) -> str:
     for cell, row in pairs:
         spread = "" if cell.std is None else f"±{cell.std:.1f}"
         lines.append([describe(row), f"{cell.mean:.1f}{spread}", number(row), signed(row.mean - cell.mean)])
-    return _pipes(["Cell", "Paper", "Ours", "Difference"], lines, ["l"])
+    return pipes(["Cell", "Paper", "Ours", "Difference"], lines, ["l"])
 
 
-def _pipes(head: Sequence[str], lines: Sequence[Sequence[str]], aligned: Sequence[str]) -> str:
+def pipes(head: Sequence[str], lines: Sequence[Sequence[str]], aligned: Sequence[str]) -> str:
+    """Lay a table out as Markdown.
+
+    Args:
+        head: of the columns.
+        lines: cells of every row.
+        aligned: "l" or "r" for the first columns; all others stand to the right.
+    """
     rules = {"l": ":--", "r": "--:"}
     sides = [*aligned, *("r" for _ in head[len(aligned) :])]
     table = [head, [rules[side] for side in sides], *lines]

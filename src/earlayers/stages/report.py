@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 README = Path("README.md")
+CLAIMS = Path("docs/claims.md")
 
 
 def run() -> None:
-    """Write the tables, timing.csv, paper.csv, metrics/, figures/ and report.html under results/.
+    """Write the tables, timing.csv, paper.csv, claims.json, metrics/, figures/, report.html under results/.
 
     The same results give the same bytes, figures included.
 
@@ -33,6 +34,7 @@ def run() -> None:
     write_tables(found)
     _write_metrics(found)
     report = page.compose(found)
+    write_json(paths.RESULTS / "claims.json", report.claims)
     _write_figures({picture.name: picture.png for picture in report.pictures()})
     write_text(paths.RESULTS / "report.html", page.render(report))
     log.info("results/report.html opens in any browser, offline")
@@ -53,29 +55,35 @@ def write_tables(found: Findings) -> None:
 
 
 def readme() -> None:
-    """Write the blocks of README.md: tables, measured times, the graph of the stages.
+    """Write the blocks of README.md (tables, measured times, the graph of the stages) and of docs/claims.md.
 
     Raises:
         UserError: when a table, a measurement or a marker is missing.
     """
-    from earlayers.reporting.readme import replace_block, stage_graph, times
+    from earlayers.reporting import claims_page
+    from earlayers.reporting.readme import stage_graph, times
 
     try:
         tables = [(paths.RESULTS / f"{name}.md").read_text(encoding="utf-8") for name in ("table1", "table2")]
         measured = read_json(paths.RESULTS / "benchmarks/pipeline.json")
+        claims = read_json(paths.RESULTS / "claims.json")
     except FileNotFoundError as error:
         raise UserError(
             f"{error.filename} is missing: run `dvc repro`, which writes the tables, "
             "and benchmarks/pipeline.py, which measures the times"
         ) from None
-    text = README.read_text(encoding="utf-8")
-    for name, content in (
-        ("results", "\n".join(tables)),
-        ("times", times(measured)),
-        ("dag", stage_graph(_dag())),
-    ):
+    graph = stage_graph(_dag())
+    _write_blocks(README, {"results": "\n".join(tables), "times": times(measured), "dag": graph})
+    _write_blocks(CLAIMS, claims_page.blocks(claims))
+
+
+def _write_blocks(page: Path, blocks: dict[str, str]) -> None:
+    from earlayers.reporting.readme import replace_block
+
+    text = page.read_text(encoding="utf-8")
+    for name, content in blocks.items():
         text = replace_block(text, name, content)
-    write_text(README, text)
+    write_text(page, text)
 
 
 def _dag() -> str:
