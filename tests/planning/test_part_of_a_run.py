@@ -1,0 +1,65 @@
+"""A run of one fold of the drawn four goes through every stage, report included."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import yaml
+
+from earlayers import cli
+from earlayers.planning.subset import subset
+from tests.helpers import make_corpus
+from tests.test_pipeline import tiny_params
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    for dataset, genres in (("scores", ("low", "middle", "high")), ("tunes", ("low", "high"))):
+        make_corpus(tmp_path / "data" / dataset, genres=genres, clips=8, seconds=6.2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EARLAYERS_JOBS", "1")
+    monkeypatch.setenv("EARLAYERS_TRACKING", "off")
+    whole = tiny_params()
+    (tmp_path / "whole.yaml").write_text(yaml.safe_dump(whole))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(subset(whole, ["relu_sgd"], [6], 1)))
+    return tmp_path
+
+
+def test_one_fold_of_one_method_becomes_both_tables_and_the_page(project):
+    cell, forest = ("relu_sgd", "6"), "random_forest"
+    for words in (
+        ("frames", "scores"),
+        ("frames", "tunes"),
+        ("split", "scores"),
+        ("split", "tunes"),
+        ("train", "scores", *cell),
+        ("features", "scores", *cell),
+        ("features-handmade", "scores", "mfcc"),
+        ("features-handmade", "tunes", "mfcc"),
+        ("classify", "scores", *cell, forest),
+        ("classify-handmade", "scores", "mfcc", forest),
+        ("transfer", "scores", "tunes", *cell, forest),
+        ("transfer-handmade", "tunes", "mfcc", forest),
+        ("report",),
+    ):
+        assert cli.main(words) == 0, words
+    for name, rows in (("table1", 4 * 2 + 1 + 2), ("table2", 4 + 1)):
+        table = pd.read_csv(project / f"results/{name}.csv")
+        assert len(table) == rows
+        assert [column for column in table if column.startswith("fold_")] == ["fold_0"]
+        assert (table.fold_0 == table.accuracy_mean).all()
+        assert table.accuracy_std.isna().all()
+    assert (project / "results/report.html").exists()
+
+
+def test_the_fold_is_that_of_the_whole_run(project):
+    assert cli.main(["frames", "scores"]) == 0
+    assert cli.main(["split", "scores"]) == 0
+    part = pd.read_csv("build/splits/scores.csv", keep_default_na=False)
+    (project / "whole.yaml").rename("params.yaml")
+    assert cli.main(["split", "scores"]) == 0
+    whole = pd.read_csv("build/splits/scores.csv", keep_default_na=False)
+    assert list(whole.columns) == [*part.columns[:-1], "fold_1", "fold_2", "fold_3", "transfer"]
+    assert part.equals(whole[part.columns])
