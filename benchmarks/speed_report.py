@@ -1,0 +1,108 @@
+"""Table of docs/performance.md and the rows that other benchmarks have measured, from JSON files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from earlayers.reporting.readme import replace_block
+
+MEMORY_LIMIT_BYTES, MEMORY_TARGET = 8e9, 1.0
+REPRO_TARGET = 2.0
+
+
+def given_rows(folder: Path) -> dict[str, Any]:
+    """Rows from pipeline.json and paper_size.json, or why there are none.
+
+    Args:
+        folder: results/benchmarks.
+    """
+    return {"pipeline": _pipeline(folder / "pipeline.json"), "memory": _memory(folder / "paper_size.json")}
+
+
+def _pipeline(file: Path) -> dict[str, Any]:
+    """`dvc repro`: now against `first_landed`, an entry of the same form from when the pipeline landed."""
+    if not file.exists():
+        return {"rows": [], "left_out": f"{file.name} is missing: run benchmarks/pipeline.py"}
+    found = json.loads(file.read_text())
+    if "first_landed" not in found:
+        return {"rows": [], "left_out": f"{file.name} holds no entry `first_landed` to compare with"}
+    before, now = found["first_landed"]["seconds"]["repro"], found["seconds"]["repro"]
+    what = "dvc repro on the default data: its time when the pipeline first landed"
+    return {"rows": [_row(what, now, before, REPRO_TARGET, "s")]}
+
+
+def _memory(file: Path) -> dict[str, Any]:
+    """Peak of the memory that no file stands behind."""
+    if not file.exists():
+        return {"rows": [], "left_out": f"{file.name} is missing: run benchmarks/paper_size.py"}
+    peak = json.loads(file.read_text())["peak_anonymous_bytes"] / 1e9
+    what = "peak memory at the GTZAN size: the limit"
+    return {"rows": [_row(what, peak, MEMORY_LIMIT_BYTES / 1e9, MEMORY_TARGET, "GB")]}
+
+
+def _row(what: str, ours: float, peer: float, target: float, unit: str) -> dict[str, Any]:
+    return {
+        "what": what,
+        "ours": round(ours, 3),
+        "peer": round(peer, 3),
+        "ratio": float(f"{peer / ours:.4g}"),
+        "target": target,
+        "unit": unit,
+    }
+
+
+def lines(name: str, piece: dict[str, Any]) -> str:
+    """What the screen shows of one piece."""
+    if "left_out" in piece:
+        return f"{name}: not measured, {piece['left_out']}"
+    shown = [f"{row['ratio']:8.2f} (target {row['target']:g})  {row['what']}" for row in piece["rows"]]
+    return "\n".join([f"{name}: {piece.get('wall_seconds', 0):g} s", *shown])
+
+
+def table(rows: list[dict[str, Any]], pieces: dict[str, Any]) -> str:
+    """Every row as Markdown, then what was left out, then accuracies of the forests."""
+    text = ["| what: against whom | ours | peer | ratio | target | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        met = "met" if row["ratio"] >= row["target"] else "**missed**"
+        text.append(
+            f"| {row['what']} | {row['ours']:.3g} {row['unit']} | {row['peer']:.3g} {row['unit']} | "
+            f"{row['ratio']:.2f} | {row['target']:g} | {met} |"
+        )
+    absent = [
+        f"- {name}: not measured, {one['left_out']}" for name, one in pieces.items() if "left_out" in one
+    ]
+    return "\n".join([*text, "", *absent, *_accuracies(pieces)])
+
+
+def _accuracies(pieces: dict[str, Any]) -> list[str]:
+    found = []
+    for name in ("forest_windows", "forest_frames"):
+        data = pieces.get(name, {}).get("default_data")
+        if isinstance(data, str):
+            found.append(f"- {name}, accuracy on the default data: not measured, {data}")
+        elif data:
+            means = [sum(data[side]) / len(data[side]) for side in ("ours", "plain")]
+            found.append(
+                f"- {name}: {means[0]:.1f} % of the default data's test clips against {means[1]:.1f} % by "
+                f"plain scikit-learn, whose folds spread by {data['spread']:.1f} (one deviation): "
+                f"{'within it' if data['within_spread'] else '**not within it**'}"
+            )
+    return found
+
+
+def report(folder: Path, docs: Path | None) -> None:
+    """Draw the figure, and put the table between the markers of the document.
+
+    Args:
+        folder: results/benchmarks.
+        docs: performance.md; None leaves it alone.
+    """
+    import speed_roofline
+
+    rows = json.loads((folder / "speed.json").read_text())
+    pieces = json.loads((folder / "speed_details.json").read_text())["pieces"]
+    speed_roofline.draw(pieces, folder / "roofline.png")
+    if docs and docs.exists():
+        docs.write_text(replace_block(docs.read_text(), "speed", table(rows, pieces)))
