@@ -29,6 +29,7 @@ def test_a_plan_tells_hours_memory_disk_and_assumptions(project, caplog):
     row = next(line.split() for line in caplog.text.splitlines() if line.startswith("train "))
     assert row == ["train", "1", "0.36", "0.72", "0.2", "0.0"]
     assert "gtzan: 1000 clips of 10 genres (not on disk" in caplog.text
+    assert "- relu_sgd 50: 6.5 an epoch" in caplog.text
     assert "50% of max_epochs" in caplog.text
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from earlayers.learning.batches import FoldData
     from earlayers.learning.fitting import Fit
 
-logger = logging.getLogger(__name__)
-
 CLIPS = 6
 TABLE_FRAMES = 20_000  # beyond a core's cache, as the real table is
 TRAIN_FRAMES = 6_000
@@ -66,8 +64,14 @@ def calibrate(settings: Params, genres: int, folds_together: int) -> Units:
     tasks["transform"] = partial(transform_seconds, settings, data)
     for name, chosen in settings.classifiers.items():
         tasks[f"classifier {name}"] = partial(forest_cost, chosen, genres)
-    # in this process, which holds to one thread meanwhile
-    done = parallel.parallel_map(lambda name: tasks[name](), list(tasks), description="calibrating", jobs=1)
+    logging.disable(logging.INFO)  # steps on made-up frames are nobody's news
+    try:
+        # in this process, which holds to one thread meanwhile
+        done = parallel.parallel_map(
+            lambda name: tasks[name](), list(tasks), description="calibrating", jobs=1
+        )
+    finally:
+        logging.disable(logging.NOTSET)
     found = dict(zip(tasks, done, strict=True))
     networks = {
         (name, units): found[f"{name} {units}"]

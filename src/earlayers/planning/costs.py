@@ -41,7 +41,8 @@ def train(work: Work, dataset: str, method: str, hidden_units: int) -> Cost:
     return Cost("train", cell, expected, most, memory_bytes, disk_bytes)
 
 
-def _training_frames(work: Work, dataset: str) -> float:
+def training_frames(work: Work, dataset: str) -> float:
+    """Frames that one fold learns from."""
     size = work.sizes[dataset]
     return size.clips * size.frames * work.shares[dataset].train
 
@@ -49,7 +50,7 @@ def _training_frames(work: Work, dataset: str) -> float:
 def _sgd(work: Work, dataset: str, measured: SgdCost) -> tuple[tuple[float, float], float]:
     """Seconds of an epoch (twice: there is nothing to expect less of), and memory."""
     folds = work.shares[dataset].folds
-    seconds = work.rounds(folds) * _training_frames(work, dataset) * measured.seconds_per_frame
+    seconds = work.rounds(folds) * training_frames(work, dataset) * measured.seconds_per_frame
     return (seconds, seconds), work.side_by_side(folds) * work.unit.base_bytes
 
 
@@ -59,7 +60,7 @@ def _hessian_free(
     """Seconds of a step with the expected and the most iterations, and memory."""
     settings, share = work.settings.methods[method].optimizer, work.shares[dataset]
     assert isinstance(settings, HessianFreeSettings)
-    training = _training_frames(work, dataset)
+    training = training_frames(work, dataset)
     curved = settings.curvature_fraction * training
     limits = (min(EXPECTED_CG_ITERATIONS, settings.cg_max_iterations), settings.cg_max_iterations)
     expected, most = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from earlayers.planning.costs import EXPECTED_CG_ITERATIONS, EXPECTED_EPOCHS
+from earlayers.learning.methods import HessianFreeSettings
+from earlayers.planning.costs import EXPECTED_CG_ITERATIONS, EXPECTED_EPOCHS, training_frames
+from earlayers.planning.units import SgdCost
 from earlayers.planning.work import Cost, Work
 
 STAGE_START_SECONDS = 10.0  # imports, and DVC's checksums: 5 to 16 s were seen
@@ -28,9 +30,14 @@ def page(work: Work, costs: Sequence[Cost], machine: Machine) -> str:
         costs: of every cell.
         machine: what can be spent.
     """
-    return "\n".join(
-        [*_datasets(work), "", *_table(costs), "", *_assumptions(work), "", *_verdict(work, costs, machine)]
+    blocks = (
+        _datasets(work),
+        _table(costs),
+        _measured(work),
+        _assumptions(work),
+        _verdict(work, costs, machine),
     )
+    return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def _datasets(work: Work) -> list[str]:
@@ -76,6 +83,25 @@ def totals(costs: Sequence[Cost]) -> tuple[float, float]:
 def disk_bytes(costs: Sequence[Cost]) -> float:
     """What stays on disk, and the most that is needed beside it for a while."""
     return sum(cost.disk_bytes for cost in costs) + max(cost.scratch_bytes for cost in costs)
+
+
+def _measured(work: Work) -> list[str]:
+    """What the hours of training rest on."""
+    lines = ["Measured just now, in CPU seconds of one fold:"]
+    dataset = work.settings.learn_on[0]
+    for (method, units), cost in work.unit.train.items():
+        frames = training_frames(work, dataset)
+        if isinstance(cost, SgdCost):
+            lines.append(f"- {method} {units}: {frames * cost.seconds_per_frame:.1f} an epoch")
+            continue
+        settings = work.settings.methods[method].optimizer
+        assert isinstance(settings, HessianFreeSettings)
+        product = settings.curvature_fraction * frames * cost.seconds_per_product_frame
+        lines.append(
+            f"- {method} {units}: {frames * cost.seconds_per_frame:.1f} a step, {product:.2f} for each of "
+            "its conjugate-gradient iterations"
+        )
+    return lines
 
 
 def _assumptions(work: Work) -> list[str]:
