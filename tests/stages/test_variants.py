@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from earlayers import params
+from earlayers import params, paths
 from earlayers.errors import UserError
 from earlayers.params import Variant
 from earlayers.stages import variants
@@ -94,3 +96,38 @@ def test_stages_before_the_first_change_are_linked_and_the_rest_runs(content, tm
     assert ran == ["train", "classify"]
     assert (folder / "build/frames.json").is_symlink()
     assert (tmp_path / "build/train.json").read_text() == '{"from": "project"}'
+
+
+def write_cell(item):
+    """Files of the unchanged cell by hand: two clips, whose layers do not agree."""
+    place = {"genre": "high", "group": "", "aggregation": "window", "classifier": "random_forest"}
+    rows = [
+        place | {"path": path, "fold": fold, "layer": layer, "predicted": "low", "p_high": p, "p_low": 1 - p}
+        for fold, path, chances in ((0, "a", (0.9, 0.4, 0.4, 0.1)), (1, "b", (0.6, 0.2, 0.6, 0.1)))
+        for layer, p in zip(("1", "2", "3", "all"), chances, strict=True)
+    ]
+    for step in variants.steps(item):
+        for output in step.outputs:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(json.dumps({"accuracy": {"window": {"all": {"mean": 0.0}}}}))
+    pd.DataFrame(rows).to_parquet(variants.steps(item)[-1].outputs[1])
+
+
+@pytest.mark.parametrize(
+    ("layers", "predicted", "mean"), [("joined", ["low", "low"], 0.0), ("voted", ["high", "low"], 50.0)]
+)
+def test_what_all_layers_say_of_every_clip_is_kept(content, tmp_path, monkeypatch, layers, predicted, mean):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EARLAYERS_TRACKING", "off")
+    item = variant().model_copy(update={"layers": layers})
+    params.write(content | {"variants": {"layers": item.model_dump()}}, Path("params.yaml"))
+    write_cell(item)
+    variants.run("layers")
+    found = pd.read_csv(paths.variant_predictions("layers"), keep_default_na=False)
+    assert list(found) == ["path", "genre", "group", "fold", "predicted"]
+    assert found["predicted"].tolist() == predicted
+    result = json.loads(paths.result("variants", "layers").read_text())
+    assert (result["variant"], result["layers"], result["changes"]) == ("layers", layers, {})
+    windows = result["accuracy"]["window"]
+    assert windows["voted" if layers == "voted" else "all"]["mean"] == mean
+    assert not paths.variant("layers").exists()
