@@ -88,10 +88,11 @@ def test_times_are_measured_from_one():
 
 
 def test_the_page_is_what_the_command_would_write():
-    found = json.loads((ROOT / "results/claims.json").read_text(encoding="utf-8"))
+    found = [json.loads((ROOT / f"results/{name}.json").read_text()) for name in ("claims", "variants")]
     page = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
-    assert set(claims_page.blocks(found)) == {"verdicts", *TITLES}
-    for name, content in claims_page.blocks(found).items():
+    blocks = claims_page.blocks(*found)
+    assert set(blocks) == {"verdicts", *TITLES, "variants"}
+    for name, content in blocks.items():
         assert replace_block(page, name, content) == page, "run `make readme`"
 
 
@@ -106,7 +107,26 @@ def test_a_verdict_stands_in_the_page_with_its_numbers():
     }
     claim = {"key": "deeper", "title": "Deeper", "verdict": "does not hold here", "pairs": []}
     found = {"dataset": "scores", "target": "", "clips": 8, "units": {"small": 6}}
-    blocks = claims_page.blocks(found | {"claims": [claim | {"conditions": [condition]}]})
+    found |= {"claims": [claim | {"conditions": [condition]}]}
+    blocks = claims_page.blocks(found, {"variants": []})
     assert blocks["deeper"].startswith("**Does not hold here.**")
     assert "| a − b | – | −2.0 | −3.0 to −1.0 | the opposite |" in blocks["deeper"]
     assert "| Deeper | does not hold here | a − b: −2.0 (−3.0 to −1.0) |" in blocks["verdicts"]
+
+
+def test_variants_stand_in_the_page_with_their_intervals_and_the_luck():
+    line = {"question": "?", "accuracy": 70.0, "unchanged": 68.0, "difference": 2.0, "low": -1.0, "high": 5.0}
+    clips = {
+        "difference": None,
+        "low": None,
+        "high": None,
+        "verdict": "tested on other clips: not comparable",
+    }
+    luck = {"cell": "c", "seeds": 3, "within_folds": 2.5, "of_the_mean": 1.0, "between_folds": 2.0}
+    lines = [line | {"variant": "hann", "verdict": "v"}, line | {"variant": "longer"} | clips]
+    found = {"variants": lines, "sentence": "v: hann.", "luck": [luck]}
+    text = claims_page.blocks({"dataset": "d", "target": "", "clips": 1, "units": {}, "claims": []}, found)
+    assert "| `hann` | ? | v | 70.0 | 68.0 | +2.0 | −1.0 to +5.0 |" in text["variants"]
+    assert "| tested on other clips: not comparable | 70.0 | 68.0 | – | – |" in text["variants"]
+    assert "V: hann." in text["variants"]
+    assert "3 networks for every fold differ within a fold by 2.5 points" in text["variants"]

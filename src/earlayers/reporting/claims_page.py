@@ -1,4 +1,4 @@
-"""The blocks of docs/claims.md, from what results/claims.json holds."""
+"""The blocks of docs/claims.md, from what results/claims.json and results/variants.json hold."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from earlayers.reporting.trial import side
 SAYS = {"for": "so it is", "against": "the opposite", "open": "open"}
 
 
-def blocks(found: dict[str, Any]) -> dict[str, str]:
+def blocks(found: dict[str, Any], variants: dict[str, Any]) -> dict[str, str]:
     """Write every block of the page.
 
     Args:
         found: the content of results/claims.json.
+        variants: the content of results/variants.json.
 
     Returns:
-        Name of the block -> Markdown; `verdicts` for all claims, and one for each by its key.
+        Name of the block -> Markdown; `verdicts` for all claims, one for each by its key, and `variants`.
     """
-    return {"verdicts": _verdicts(found)} | {claim["key"]: _claim(claim, found) for claim in found["claims"]}
+    of_claims = {claim["key"]: _claim(claim, found) for claim in found["claims"]}
+    return {"verdicts": _verdicts(found)} | of_claims | {"variants": _variants(variants)}
 
 
 def _verdicts(found: dict[str, Any]) -> str:
@@ -82,6 +84,33 @@ def _pairs(pairs: Sequence[dict[str, Any]]) -> str:
     ]
     table = pipes(head, lines, ["l"])
     return f"<details><summary>The {len(pairs)} single comparisons</summary>\n\n{table}\n\n</details>"
+
+
+def _variants(found: dict[str, Any]) -> str:
+    if not found["variants"]:
+        return "No variant has been run on this data."
+    head = ["Variant", "Question", "Verdict", "Accuracy, %", "Unchanged, %", "Points", "95 % interval"]
+    lines = [
+        [
+            *(f"`{one['variant']}`", one["question"], one["verdict"]),
+            *(f"{one[name]:.1f}" for name in ("accuracy", "unchanged")),
+            *((_number(points, "difference"), _range(points)) if (points := _points(one)) else ("–", "–")),
+        ]
+        for one in found["variants"]
+    ]
+    sentence = found["sentence"]
+    said = [f"{sentence[0].upper()}{sentence[1:]}"] if sentence else []
+    lucks = [
+        f"Luck of the network ({luck['cell']}): {luck['seeds']} networks for every fold differ within a fold "
+        f"by {luck['within_folds']:.1f} points (standard deviation), and their means over folds by "
+        f"{luck['of_the_mean']:.1f}; folds differ from one another by {luck['between_folds']:.1f}."
+        for luck in found["luck"]
+    ]
+    return "\n\n".join([pipes(head, lines, ["l", "l", "l"]), *said, *lucks])
+
+
+def _points(variant: dict[str, Any]) -> dict[str, Any]:
+    return variant | {"unit": "points"} if variant["difference"] is not None else {}
 
 
 def _number(condition: dict[str, Any], name: str) -> str:

@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from earlayers.genres.scoring import Interval
-from earlayers.reporting import drawing, evidence, inside, trial, whatif
+from earlayers.reporting import drawing, evidence, inside, trial, variants
 from earlayers.reporting.evidence import Duels, Vote
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.inside import Quiet
@@ -20,7 +20,7 @@ from earlayers.reporting.pictures import Picture
 from earlayers.reporting.rows import Row
 from earlayers.reporting.tables import Grid, describe, heading, number, sentence, signed, verdict
 from earlayers.reporting.timing import Timing
-from earlayers.reporting.whatif import Answer, Luck
+from earlayers.reporting.variants import Answer, Luck
 
 CONFUSED_CLIPS = 12
 # a section is a file under templates/sections
@@ -90,9 +90,9 @@ class Report:
     claims: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def whatif(self) -> str:
-        """Which variants help, in one sentence."""
-        return whatif.sentence(self.answers)
+    def variants(self) -> dict[str, Any]:
+        """What the variants show, as results/variants.json holds it."""
+        return variants.summary(self.answers, self.lucks)
 
     def pictures(self) -> Iterator[Picture]:
         """Every picture, in the order of the page."""
@@ -120,8 +120,8 @@ def compose(findings: Findings) -> Report:
         results_2=[_result(findings, grid) for grid in findings.grids_2],
         learned=[_learned(findings, dataset) for dataset in findings.params.learn_on],
         paper=beside([*findings.table_1, *findings.table_2]),
-        answers=whatif.answers(findings),
-        lucks=whatif.luck(findings.variants),
+        answers=variants.answers(findings),
+        lucks=variants.luck(findings.variants),
         claims=trial.claims(findings),
     )
 

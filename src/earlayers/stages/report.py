@@ -21,7 +21,7 @@ CLAIMS = Path("docs/claims.md")
 
 
 def run() -> None:
-    """Write the tables, timing.csv, paper.csv, claims.json, metrics/, figures/, report.html under results/.
+    """Write tables, timing.csv, paper.csv, claims.json, variants.json, metrics/, figures/ and report.html.
 
     The same results give the same bytes, figures included.
 
@@ -35,6 +35,7 @@ def run() -> None:
     _write_metrics(found)
     report = page.compose(found)
     write_json(paths.RESULTS / "claims.json", report.claims)
+    write_json(paths.RESULTS / "variants.json", report.variants)
     _write_figures({picture.name: picture.png for picture in report.pictures()})
     write_text(paths.RESULTS / "report.html", page.render(report))
     log.info("results/report.html opens in any browser, offline")
@@ -66,7 +67,7 @@ def readme() -> None:
     try:
         tables = [(paths.RESULTS / f"{name}.md").read_text(encoding="utf-8") for name in ("table1", "table2")]
         measured = read_json(paths.RESULTS / "benchmarks/pipeline.json")
-        claims = read_json(paths.RESULTS / "claims.json")
+        claims = [read_json(paths.RESULTS / f"{name}.json") for name in ("claims", "variants")]
     except FileNotFoundError as error:
         raise UserError(
             f"{error.filename} is missing: run `dvc repro`, which writes the tables, "
@@ -74,7 +75,7 @@ def readme() -> None:
         ) from None
     graph = stage_graph(_dag())
     _write_blocks(README, {"results": "\n".join(tables), "times": times(measured), "dag": graph})
-    _write_blocks(CLAIMS, claims_page.blocks(claims))
+    _write_blocks(CLAIMS, claims_page.blocks(*claims))
 
 
 def _write_blocks(page: Path, blocks: dict[str, str]) -> None:

@@ -1,9 +1,10 @@
-"""What if: which variants help, and how much of the spread is the network's; said by intervals alone."""
+"""Variants: which of them help, and how much of the spread is the network's; said by intervals alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,11 @@ from earlayers.genres.scoring import Interval
 from earlayers.reporting.evidence import RESAMPLES
 from earlayers.reporting.findings import Findings, Variant
 from earlayers.reporting.rows import Row
+from earlayers.reporting.tables import describe
 
 SEED = "training.seed"
+DECIMALS = 3
+SPREADS = ("within_folds", "of_the_mean", "between_folds")
 
 
 @dataclass(frozen=True)
@@ -107,3 +111,38 @@ def sentence(found: Sequence[Answer]) -> str:
             groups.setdefault(answer.verdict, []).append(answer.variant.name)
     parts = [f"{verdict}: {', '.join(names)}" for verdict, names in sorted(groups.items())]
     return "; ".join(parts) + "." if parts else ""
+
+
+def summary(found: Sequence[Answer], lucks: Sequence[Luck]) -> dict[str, Any]:
+    """Collect what results/variants.json holds.
+
+    Returns:
+        sentence; variants, with accuracies in percent, and difference, low and high in points (None where the
+        clips are others); luck, with the cell and the standard deviations in points.
+    """
+    return {
+        "sentence": sentence(found),
+        "variants": [
+            {
+                "variant": answer.variant.name,
+                "question": answer.variant.question,
+                "accuracy": round(answer.variant.row.mean, DECIMALS),
+                "unchanged": round(answer.variant.base.mean, DECIMALS),
+                **_interval(answer.gain),
+                "verdict": answer.verdict,
+            }
+            for answer in found
+        ],
+        "luck": [
+            {"cell": describe(one.base), "seeds": one.seeds}
+            | {name: round(asdict(one)[name], DECIMALS) for name in SPREADS}
+            for one in lucks
+        ],
+    }
+
+
+def _interval(gain: Interval | None) -> dict[str, float | None]:
+    if gain is None:
+        return {"difference": None, "low": None, "high": None}
+    numbers = {"difference": gain.estimate, "low": gain.low, "high": gain.high}
+    return {name: round(number, DECIMALS) for name, number in numbers.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from earlayers.reporting import whatif
+from earlayers.reporting import variants as reporting
 from earlayers.reporting.findings import Variant
 from earlayers.reporting.rows import Row
 
@@ -33,7 +33,7 @@ def variant(name, right, changes, folds=(50.0, 50.0), **other):
 
 def answered(base, *variants):
     findings = SimpleNamespace(variants=list(variants), of_row=lambda _: clips(base))
-    return whatif.answers(findings)
+    return reporting.answers(findings)
 
 
 HALF = [1, 0] * 50
@@ -53,7 +53,7 @@ def test_a_verdict_is_that_of_the_paired_interval():
     assert [one.verdict for one in found] == ["helps", "hurts", "no difference that these clips can show"]
     # gains of 1 in a fifth of 100 clips: 1.96 deviations of the mean to either side
     assert found[0].gain.high - found[0].gain.low == pytest.approx(2 * 196 * np.sqrt(0.16 / 100), rel=0.1)
-    assert whatif.sentence(found) == (
+    assert reporting.sentence(found) == (
         "helps: more; hurts: less; no difference that these clips can show: same."
     )
 
@@ -77,10 +77,19 @@ def test_the_spread_of_the_networks_is_told_from_that_of_the_folds():
     seeds = [{"training.seed": 1}, {"training.seed": 2}, {"training.seed": 1, "frames.window": "hann"}]
     folds = [(52.0, 58.0), (54.0, 56.0), (90.0, 90.0)]
     variants = [variant("s", HALF, *pair) for pair in zip(seeds, folds, strict=True)]
-    (found,) = whatif.luck(variants)
+    (found,) = reporting.luck(variants)
     # fold 0: 50, 52, 54 (variance 4); fold 1: 50, 58, 56 (variance 52/3); means over folds 50, 55, 55
     assert found.seeds == 3
     assert found.within_folds == pytest.approx(np.sqrt((4 + 52 / 3) / 2))
     assert found.of_the_mean == pytest.approx(np.sqrt(25 / 3))
     assert found.between_folds == pytest.approx((164 / 3 - 52) / np.sqrt(2))
-    assert whatif.sentence(answered(HALF, *variants[:2])) == ""
+    assert reporting.sentence(answered(HALF, *variants[:2])) == ""
+
+
+def test_the_summary_holds_the_numbers_and_the_sentence():
+    found = answered(HALF, variant("more", [1] * 40 + HALF[40:], {"frames.window": "hann"}, (70.0, 70.0)))
+    content = reporting.summary(found, reporting.luck([]))
+    (line,) = content["variants"]
+    assert (line["accuracy"], line["unchanged"], line["difference"]) == (70, 50, 20)
+    assert line["low"] > 0
+    assert (content["sentence"], content["luck"]) == ("helps: more.", [])
