@@ -57,19 +57,18 @@ class Step:
 
 
 def steps() -> list[Step]:
-    """All four methods with 50 units through the whole pipeline, and 500 units; the longest come last."""
-    describe, judged = ("train", "features"), ("sigmoid_hf", "relu_sgd_dropout", "sigmoid_sgd")
+    """All four methods with 50 units through the whole pipeline, and 500 units; memory comes first."""
+    later = ("relu_sgd_dropout", "sigmoid_sgd")
     return [
         Step("frames"),
         Step("split"),
-        *(Step(stage, "relu_sgd", 50, 10) for stage in (*describe, "classify")),
-        *(Step(stage, "sigmoid_hf", 50, 5) for stage in describe),
-        *(Step(stage, "relu_sgd", 500, 1) for stage in describe),
-        *(Step(stage, "relu_sgd_dropout", 50, 10) for stage in describe),
-        *(Step(stage, "sigmoid_sgd", 50, 10) for stage in describe),
-        *(Step("classify", method, 50) for method in judged),
-        Step("classify", "relu_sgd", 500),
+        *(Step(stage, "relu_sgd", 50, 10) for stage in ("train", "features", "classify")),
+        *(Step(stage, "sigmoid_hf", 50, 5) for stage in ("train", "features")),
         Step("train", "sigmoid_hf", 500, 1),
+        *(Step(stage, "relu_sgd", 500, 1) for stage in ("train", "features")),
+        *(Step(stage, method, 50, 10) for method in later for stage in ("train", "features")),
+        *(Step("classify", method, 50) for method in ("sigmoid_hf", *later)),
+        Step("classify", "relu_sgd", 500),
     ]
 
 
