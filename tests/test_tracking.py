@@ -21,7 +21,7 @@ from earlayers.errors import UserError
 from earlayers.files import read_json
 from earlayers.tracking import store
 from tests import synthetic
-from tests.synthetic import CELL, CLASSIFIED, HANDMADE, TRANSFERRED, UNITS
+from tests.synthetic import CELL, CLASSIFIED, HANDMADE, METHOD, TRANSFERRED, UNITS
 
 RESULTS = 4  # what synthetic.write_project leaves: a training, two classifications, a transfer
 OTHER = CLASSIFIED.replace("relu_sgd", "sigmoid_hf")
@@ -343,19 +343,35 @@ def test_a_better_cell_takes_over_the_alias_and_the_old_version_stays(trained):
     assert len(MlflowClient(store.uri()).search_model_versions("name='earlayers'")) == 2
 
 
+# imports once, then forks: eight writers that start at the same moment on a store that is not there
+WRITERS = """
+import os, sys
+from functools import cache
+from earlayers import tracking
+from earlayers.tracking import store
+
+# reading params.yaml 400 times is not what is tested
+tracking.parameters.load = cache(tracking.parameters.load)
+cells, children = sys.argv[1:], []
+for first in range(0, len(cells), len(cells) // 8 + 1):
+    child = os.fork()
+    if not child:
+        for cell in [*cells[first:], *cells[:first]]:
+            tracking.log_cell("train", cell)
+        os._exit(0)
+    children.append(child)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children) or len(children) != 8)
+"""
+
+
 @pytest.mark.slow
-def test_many_first_starters_create_one_store_and_lose_no_run(project):
+def test_eight_first_starters_create_one_store_and_lose_no_run(project):
     (project / "mlflow.db").unlink()
-    methods = {f"m{n}": params.read()["methods"]["relu_sgd"] for n in range(5)}
-    synthetic.write_params(project, methods=methods)
-    script = (
-        "import sys; from earlayers import tracking; [tracking.log_cell('train', c) for c in sys.argv[1:]]"
-    )
-    cells = [paths.key("scores", method, UNITS) for method in methods]
-    for cell in cells:
-        synthetic.write_training(cell, valid=(50.0 + len(cell), 51.0))
-    orders = [[*cells[first:], *cells[:first]] for first in range(4)]
-    writers = [subprocess.Popen([sys.executable, "-c", script, *order]) for order in orders]
-    assert [writer.wait() for writer in writers] == [0] * 4
-    assert sorted(runs("train")) == cells
+    sizes = list(range(1, 51))
+    synthetic.write_params(project, hidden_units=sizes)
+    cells = [paths.key("scores", METHOD, size) for size in sizes]
+    for size, cell in zip(sizes, cells, strict=True):
+        synthetic.write_training(cell, valid=(50.0 + size / 2, 51.0), epochs=1)
+    subprocess.run([sys.executable, "-c", WRITERS, *cells], check=True)
+    assert set(runs("train")) == set(cells)
     assert count_runs() == len(cells)
