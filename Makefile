@@ -28,7 +28,7 @@ FOLDS ?=
 PART = $(if $(METHODS),--methods $(METHODS)) $(if $(UNITS),--hidden-units $(UNITS)) $(if $(FOLDS),--folds $(FOLDS))
 
 .PHONY: help setup data data-soundtracks repro sync ui serve variants readme tune tune-paper tune-apply dashboard \
-  paper-plan paper remote bench-hf test check lint types clean
+  paper-plan paper remote bench bench-scaling bench-hf test check lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -99,6 +99,15 @@ remote: $(STAMP) ## keep data and models in a folder too: DIR=/somewhere, then d
 	@test -n "$(DIR)" || { echo "say where: make remote DIR=/somewhere"; exit 2; }
 	@# a folder of this machine is nothing to commit
 	dvc remote add --local --default --force folder "$(abspath $(DIR))"
+
+bench: $(STAMP) ## measure what docs/performance.md promises, and the race on digits (15 minutes; leave the machine alone)
+	python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@# one after the other, each whatever became of the one before; the exit status says if any failed
+	@failed=0; python benchmarks/speed.py || failed=1; \
+	  python benchmarks/hf.py --only digits || failed=1; exit $$failed
+
+bench-scaling: $(STAMP) ## time and memory of every stage against the number of clips (8 minutes)
+	python benchmarks/scaling.py
 
 bench-hf: $(STAMP) ## race the Hessian-free optimiser against others (hours; parts are kept)
 	python benchmarks/hf.py
