@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from earlayers.errors import UserError
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+KEYS = ["what", "ours", "peer", "ratio", "target", "unit"]
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a file of benchmarks/, whose files import each other by their bare names."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if (FOLDER / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+@pytest.fixture
+def one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# all but `decoding`, which needs librosa
+@pytest.mark.parametrize(
+    "name",
+    ["sgd_50_20", "sgd_50_100", "sgd_500_100", "products", "windows", "forest_windows", "forest_frames"],
+)
+def test_a_piece_of_the_benchmark_runs_and_gives_whole_rows(name, benchmark, one_thread):
+    if "forest" in name:
+        pytest.importorskip("sklearnex")
+    piece = benchmark("speed").PIECES[name]
+    rows, details = getattr(benchmark(piece.module), piece.function)(*piece.arguments, True)
+    assert rows
+    assert json.loads(json.dumps(details)) == details
+    for row in rows:
+        assert list(row) == KEYS
+        assert row["ratio"] > 0
+        assert math.isfinite(row["ratio"])
+
+
+def test_a_row_takes_ratios_within_rounds(benchmark):
+    row = benchmark("timing").row("x", ours=[1.0, 10.0, 2.0], peer=[3.0, 30.0, 4.0], target=2.0)
+    # medians 2 and 4 would give 2: a busy second round would have been compared with a quiet first
+    assert (row["ours"], row["peer"], row["ratio"]) == (2.0, 4.0, 3.0)
+
+
+def test_ways_take_turns(benchmark):
+    seen = []
+    ways = {name: (lambda name=name: seen.append(name) or 1.0) for name in "ab"}
+    found = benchmark("timing").in_turn(ways, rounds=2, warm_up=1)
+    assert "".join(seen) == "ababab"
+    assert found == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
+
+
+def test_a_piece_that_fails_leaves_its_reason_and_the_rows_of_the_others(benchmark, tmp_path):
+    speed = benchmark("speed")
+    good = {"rows": [dict(zip(KEYS, ["x", 1.0, 2.0, 2.0, 1.5, "s"], strict=True))]}
+    # unknown to the process that is started, which ends with status 2
+    pieces = {"sgd_50_20": good, "windows": speed.run("unheard_of", quick=True)}
+    speed.write(pieces, tmp_path)
+    assert json.loads((tmp_path / "speed.json").read_text()) == good["rows"]
+    kept = json.loads((tmp_path / "speed_details.json").read_text())["pieces"]
+    assert "exit status 2" in kept["windows"]["left_out"]
+    assert "missing" in kept["pipeline"]["left_out"]
+
+
+def test_rows_of_other_benchmarks_come_from_their_files(benchmark, tmp_path):
+    measured = {"first_landed": {"seconds": {"repro": 30.0}}, "seconds": {"repro": 10.0}}
+    (tmp_path / "pipeline.json").write_text(json.dumps(measured))
+    (tmp_path / "paper_size.json").write_text(json.dumps({"peak_anonymous_bytes": 2_000_000_000}))
+    given = benchmark("speed_report").given_rows(tmp_path)
+    assert [given[name]["rows"][0]["ratio"] for name in ("pipeline", "memory")] == [3.0, 4.0]
+
+
+def test_a_missed_target_is_called_missed(benchmark):
+    rows = [dict(zip(KEYS, ["x", 1.0, 2.0, 2.0, target, "s"], strict=True)) for target in (1.5, 2.5)]
+    first, second = benchmark("speed_report").table(rows, {}).splitlines()[2:4]
+    assert "| met |" in first
+    assert "**missed**" in second
+
+
+def test_the_document_has_a_place_for_the_table(benchmark):
+    text = (FOLDER.parent / "docs/performance.md").read_text()
+    assert "new table" in benchmark("speed_report").replace_block(text, "speed", "new table")
+    with pytest.raises(UserError):
+        benchmark("speed_report").replace_block(text, "no such block", "x")
+
+
+def test_the_exponent_of_a_power_law_with_a_start_is_found(benchmark):
+    clips = [50, 100, 200, 400, 1000]
+    fit = benchmark("scaling").exponent(clips, [3 + 0.02 * count**1.3 for count in clips])
+    assert fit["exponent"] == pytest.approx(1.3, abs=0.01)
+    assert fit["start"] == pytest.approx(3, rel=0.05)
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu(benchmark, monkeypatch, one_thread):
+    gpu = benchmark("gpu")
+    monkeypatch.setattr(gpu, "UNITS", (20,))
+    found = gpu.measure("cpu", quick=True)
+    assert set(found["sgd_epoch_of_four_folds"]) >= {"relu_sgd, 20 units, batch 20"}
+    assert found["hessian_free_step_of_one_fold"]["20"]["iterations"] == 4
+    assert found["table_1"]["hours"] > 0
