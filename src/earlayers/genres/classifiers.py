@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -116,6 +117,8 @@ def _grow_by_intelex(forest: Any, vectors: np.ndarray, targets: np.ndarray) -> A
             "scikit-learn-intelex must be installed for `library: intelex` (x86-64 only), it is not: "
             "set `library: scikit_learn` of this classifier in params.yaml"
         ) from error
+    # it says twice of every forest that it was fast
+    logging.getLogger("sklearnex").setLevel(logging.WARNING)
     grown = RandomForestClassifier(**forest.get_params()).fit(vectors, targets)
     forest.estimators_ = list(grown.estimators_)
     for tree in forest.estimators_:
