@@ -1,10 +1,10 @@
 """Time README's commands as a newcomer meets them: a fresh clone, nothing installed, nothing cached.
 
-    python benchmarks/pipeline.py [--folder DIR]
+    python benchmarks/pipeline.py [--folder DIR] [--first-landed COMMIT]
 
 clones the committed state into an empty folder, runs `make setup`, `make data`, `dvc repro`, `earlayers sync`
 and `dvc repro` again, and writes the wall times to results/benchmarks/pipeline.json. The clone
-stays for a look.
+stays for a look. With --first-landed an old commit is timed, and kept as `first_landed` beside the newest times.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="empty, for the clone; temporary by default")
     parser.add_argument("--remark", default="", help="what else the machine was doing, for README")
+    parser.add_argument("--first-landed", metavar="COMMIT", help="time this commit, to compare with")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="earlayers-"))
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    if arguments.first_landed:
+        subprocess.run(["git", "checkout", "--quiet", arguments.first_landed], cwd=folder, check=True)
     environment = os.environ | {"PATH": f"{folder}/.venv/bin{os.pathsep}{os.environ['PATH']}"}
     seconds = {}
     for name, command in STEPS.items():
@@ -58,7 +61,12 @@ def main() -> None:
         "stages_run_by_the_second_repro": (folder / "second_repro.log").read_text().count("Running stage"),
     }
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps(measured, indent=1) + "\n")
+    before = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
+    if arguments.first_landed:
+        found = before | {"first_landed": measured}
+    else:
+        found = measured | {name: before[name] for name in ("first_landed",) if name in before}
+    OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
