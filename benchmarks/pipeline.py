@@ -4,7 +4,7 @@
 
 clones the committed state into an empty folder, runs `make setup`, `make data`, `dvc repro`, `earlayers sync`
 and `dvc repro` again, and writes the wall times to results/benchmarks/pipeline.json. The clone
-stays for a look. With --first-landed an old commit is timed, and kept as `first_landed` beside the newest times.
+stays for a look. With --first-landed an old commit is timed, and kept as `first_landed` beside the newest.
 """
 
 from __future__ import annotations
