@@ -242,7 +242,7 @@ def measure(units: int, batch_frames: int, quick: bool) -> tuple[list[Row], dict
     if batch_frames == 100:
         ways |= {"by_hand": contest.by_hand, "sgemm": contest.sgemm}
     with _quiet():
-        seconds = in_turn(ways, rounds=1 if quick else 7, warm_up=0 if quick else 1)
+        seconds = in_turn(ways, rounds=1 if quick else 5, warm_up=0 if quick else 1)
     name = f"SGD epoch, four folds of {frames:,} frames, {units} units, batch {batch_frames}"
     ours = seconds["ours"]
     target = TARGETS[units, batch_frames]
