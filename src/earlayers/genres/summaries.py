@@ -83,7 +83,7 @@ def window_statistics(activations: np.ndarray, windowing: Windowing) -> np.ndarr
     at_once = max(FEWEST_AT_ONCE, ACTIVATIONS_AT_ONCE // (windowing.hop * units))
     # E[z^2] - E[z]^2 cancels when the mean is large beside the deviation: centring the clip first keeps
     # float32 within rounding of the two-pass variance in float64; any value near the mean will do for that
-    centre = activations[::16].mean(axis=0, dtype=np.float32)
+    centre = activations[::64].mean(axis=0, dtype=np.float32)
     statistics = np.empty((len(starts), 2 * units), dtype=np.float32)
     means, variances = statistics[:, :units], statistics[:, units:]
     for first in range(0, len(starts), at_once):
