@@ -85,9 +85,7 @@ def draw(details: dict[str, Any], output: Path) -> None:
     across = [0.5, peak / bandwidth, 2000.0]
     axes.plot(across, [min(peak, bandwidth * x) for x in across], color=QUIET, linewidth=1.5)
     axes.text(across[-1], 1.05 * peak, f"sgemm {peak:.0f} GFLOP/s", ha="right", va="bottom", color=INK)
-    axes.text(
-        across[0], 0.62 * bandwidth, f"  memory {bandwidth:.0f} GB/s", ha="left", va="bottom", color=INK
-    )
+    axes.text(1.2, 0.75 * bandwidth, f"memory {bandwidth:.0f} GB/s", ha="left", va="center", color=INK)
     looks = styles([one["name"] for one in points])
     for one in points:
         look = looks[one["name"]]
