@@ -199,6 +199,8 @@ def table(content: dict[str, Any]) -> str:
     verdict = "within" if content["within_limit"] else "above"
     limit, peak = content["limit_bytes"] / 1e9, content["peak_anonymous_bytes"] / 1e9
     lines += ["", f"The highest peak is {peak:.2f} GB, {verdict} the limit of {limit:.0f} GB."]
+    if not content["complete"]:
+        lines.append("Not all stages have been measured yet.")
     remarks = dict.fromkeys(stage["remark"] for stage in content["stages"] if stage["remark"])
     return "\n".join([*lines, *remarks])
 
