@@ -27,7 +27,7 @@ METHODS ?=
 FOLDS ?=
 PART = $(if $(METHODS),--methods $(METHODS)) $(if $(UNITS),--hidden-units $(UNITS)) $(if $(FOLDS),--folds $(FOLDS))
 
-.PHONY: help setup data data-soundtracks repro sync ui serve variants readme tune tune-paper tune-apply dashboard \
+.PHONY: help setup data data-soundtracks repro sync ui experiments serve variants readme tune tune-paper tune-apply dashboard \
   paper-plan paper remote bench bench-scaling bench-hf test check lint types clean
 
 help: ## list the targets
@@ -55,6 +55,9 @@ sync: $(STAMP) ## create the MLflow runs that are missing, once each
 
 ui: $(STAMP) ## compare the runs in a browser; Ctrl-C stops it
 	earlayers ui
+
+experiments: $(STAMP) ## compare what `dvc exp run -S ...` tried: parameters and accuracies that differ
+	dvc exp show --only-changed --drop '(build|models|results/[a-z]+$$|.*(acc/l|std|none|net))'
 
 serve: $(STAMP) ## answer requests for genres on this machine; Ctrl-C stops it
 	earlayers serve

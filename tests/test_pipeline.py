@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -24,13 +25,25 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml", "README.md"):
+        for name in (
+            "dvc.yaml",
+            ".dvcignore",
+            ".gitignore",
+            "pyproject.toml",
+            "constraints.txt",
+            "README.md",
+            "Makefile",
+        ):
             shutil.copy(ROOT / name, folder / name)
+        shutil.copytree(ROOT / "variants", folder / "variants")
         shutil.copytree(
-            ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+            ROOT / "src",
+            folder / "src",
+            ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"),
         )
         self.write_params(tiny_params())
         (folder / "results/variants").mkdir(parents=True)
+        shutil.copy(ROOT / "results/variants/README.md", folder / "results/variants/README.md")
         for command in (
             "git init -q",
             "git config user.email test@example.com",
@@ -40,8 +53,8 @@ class Project:
         ):
             self.run(*command.split())
 
-    def run(self, *command: str) -> str:
-        """Run a command in the project and return what it printed."""
+    def run(self, *command: str, folder: Path | None = None) -> str:
+        """Run a command in the project, or in another folder, and return what it printed."""
         environment = os.environ | {
             "PYTHONPATH": str(self.folder / "src"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -49,15 +62,20 @@ class Project:
             "EARLAYERS_JOBS": "2",
         }
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+            command, cwd=folder or self.folder, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout + done.stderr
 
+    def stand_in_for_setup(self, folder: Path | None = None) -> None:
+        """Let make believe that it has made .venv: the environment of the tests will do."""
+        stamp = (folder or self.folder) / ".venv/.installed"
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.touch()
+
     def repro(self) -> list[str]:
         """Run the pipeline and return the names of the stages that ran."""
-        lines = self.run("dvc", "repro").splitlines()
-        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+        return stages_run(self.run("dvc", "repro"))
 
     def params(self) -> dict:
         """The content of params.yaml."""
@@ -66,6 +84,10 @@ class Project:
     def write_params(self, content: dict) -> None:
         """Replace params.yaml."""
         (self.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
 
 def tiny_params() -> dict:
@@ -141,7 +163,8 @@ def test_a_changed_classifier_trains_no_network(project):
 
 def test_an_added_method_runs_its_own_cells_only(project):
     content = project.params()
-    content["methods"]["tanh_sgd"] = content["methods"]["relu_sgd"] | {"activation": "tanh"}
+    # a copy of its own, or YAML writes one optimiser and a reference to it, and dvc -S changes neither
+    content["methods"]["tanh_sgd"] = copy.deepcopy(content["methods"]["relu_sgd"]) | {"activation": "tanh"}
     project.write_params(content)
     ran = project.repro()
     assert {name for name in ran if "tanh_sgd" not in name} == {"report"}
@@ -149,3 +172,81 @@ def test_an_added_method_runs_its_own_cells_only(project):
         (project.folder / "results/classify/scores-tanh_sgd-6-random_forest.json").read_text()
     )
     assert set(result["accuracy"]["window"]) == {"1", "2", "3", "all"}
+
+
+def test_an_experiment_runs_its_own_cells_and_what_changed_reads_as_a_table(project):
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-qm", "before the experiment")
+    name = "methods.relu_sgd.optimizer.learning_rate"
+    ran = stages_run(project.run("dvc", "exp", "run", "--name", "faster", "-S", f"{name}=0.5"))
+    cell = "scores-relu_sgd-6"
+    assert ran == [
+        f"train@{cell}",
+        f"features@{cell}",
+        f"classify@{cell}-random_forest",
+        "transfer@scores-tunes-relu_sgd-6-random_forest",
+        "report",
+    ]
+    assert json.loads(project.run("dvc", "params", "diff", "--json")) == {
+        "params.yaml": {name: {"old": 0.01, "new": 0.5, "diff": 0.49}}
+    }
+    changed = json.loads(project.run("dvc", "metrics", "diff", "--json"))
+    assert {Path(path).stem for path in changed["diff"]} <= {
+        f"{cell}-random_forest",
+        "scores-tunes-relu_sgd-6-random_forest",
+    }
+    project.stand_in_for_setup()
+    shown = project.run("make", "experiments")
+    assert "faster" in shown
+    assert "tanh_sgd" not in shown
+    # without a terminal the columns are cut, so their names are read elsewhere
+    header, *lines = project.run("dvc", "exp", "show", "--only-changed", "--csv").splitlines()
+    assert name in header.split(",")
+    assert any(line.startswith("faster,") for line in lines)
+
+
+def test_metrics_are_a_row_a_cell_and_few_columns(project):
+    header, _, *lines = project.run("dvc", "metrics", "show", "--md").strip().splitlines()
+    columns = [column.strip() for column in header.strip("|").split("|")]
+    assert columns == ["Path", "acc/all", "acc/l1", "acc/l2", "acc/l3", "net", "none/all", "std/all"]
+    rows = {Path(line.split("|")[1].strip()).stem for line in lines}
+    assert rows == {
+        *(f"scores-{name}-random_forest" for name in ("relu_sgd-6", "sigmoid_hf-6", "tanh_sgd-6", "mfcc")),
+        *(f"scores-tunes-{name}-6-random_forest" for name in ("relu_sgd", "sigmoid_hf", "tanh_sgd")),
+        "tunes-mfcc-random_forest",
+    }
+
+
+def test_plots_open_offline(project):
+    project.run("dvc", "plots", "show")
+    page = (project.folder / "dvc_plots/index.html").read_text()
+    assert page.count("<img") == len(list((project.folder / "results/figures").iterdir()))
+    assert "<script" not in page
+    assert "http" not in page
+
+
+def test_push_and_pull_carry_data_and_models_to_another_clone(project, tmp_path):
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-qm", "to be carried")
+
+    def make_remote(folder: Path) -> None:
+        project.stand_in_for_setup(folder)
+        project.run("make", "remote", f"DIR={tmp_path / 'remote'}", folder=folder)
+        assert project.run("git", "status", "--porcelain", folder=folder) == ""
+
+    make_remote(project.folder)
+    project.run("dvc", "push")
+    clone = tmp_path / "clone"
+    project.run("git", "clone", "-q", str(project.folder), str(clone))
+    make_remote(clone)
+    assert not (clone / "data").exists()
+    project.run("dvc", "pull", folder=clone)
+    for part in ("data", "models", "build/predictions"):
+        assert files_of(clone / part) == files_of(project.folder / part)
+    assert "up to date" in project.run("dvc", "status", "dvc.yaml", folder=clone)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert found
+    return found
