@@ -4,7 +4,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from earlayers.errors import UserError
-from earlayers.genres import evaluation
+from earlayers.genres import classifiers, evaluation
 from earlayers.genres.evaluation import Clips, frame_votes, training_table, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table
 from earlayers.genres.voting import Vote
@@ -78,6 +78,28 @@ def test_a_table_too_large_for_memory_gives_the_same_votes_and_leaves_no_file(tm
     monkeypatch.setattr(evaluation, "MEMORY_LIMIT_BYTES", 0)
     assert as_tuples(vote_by_frames(tmp_path / "scratch")) == in_memory
     assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"]
+
+
+@pytest.mark.parametrize("tree_bytes", [1 << 24, 1 << 40])
+def test_a_forest_too_large_for_memory_is_grown_in_parts_and_votes_as_the_mean_of_them(
+    tmp_path, monkeypatch, tree_bytes
+):
+    monkeypatch.setattr(classifiers, "TREE_BYTES_PER_ROW", tree_bytes)
+    frames, clips = make_fold()
+    learned = clips.among("train", "valid")
+    rows = np.concatenate([np.arange(*clips.rows(clip).indices(len(frames))) for clip in learned])
+    parts = FOREST.parts(len(rows), together=2)
+    assert sum(part.trees for _, part in parts) == FOREST.trees
+    assert max(part.trees for _, part in parts) == 1
+    truth = np.repeat(clips.targets[learned], LENGTHS[learned])
+    trees = [
+        RandomForestClassifier(1, random_state=part.seed + 1).fit(2 * frames[rows][:, :2], truth)
+        for _, part in parts
+    ]
+    votes = vote_by_frames(tmp_path, training_frames_per_track="all")["1"]
+    for clip, found in zip(clips.among("test"), votes, strict=True):
+        mean = np.mean([tree.predict_proba(2 * frames[clips.rows(clip)][:, :2]) for tree in trees], axis=0)
+        np.testing.assert_allclose(found.probabilities, mean.mean(axis=0))
 
 
 def test_training_frames_are_spread_over_each_clip(tmp_path):

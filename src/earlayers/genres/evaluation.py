@@ -127,8 +127,8 @@ def frame_votes(
 ) -> dict[str, list[Vote]]:
     """Fit on single frames of train and valid clips, vote with every frame of the test clips.
 
-    Activations of test frames are computed once for all layers, a few clips at a time, and never kept: at
-    the paper's size they would fill 93 GB.
+    Activations of test frames are computed a few clips at a time and never kept: at the paper's size they
+    would fill 93 GB. Neither are forests too large for memory: their trees are grown and asked in parts.
 
     Args:
         settings: the classifier; it learns from `training_frames_per_track` frames of a clip.
@@ -149,24 +149,25 @@ def frame_votes(
         settings.training_frames_per_track,
         scratch,
     )
-    classifiers = {
-        layer: fit(settings, table[:, columns], targets, seed=seed)
-        for layer, columns in representation.columns.items()
+    asked = clips.among("test")
+    opinions = {
+        layer: np.zeros((clips.frames[asked].sum(), clips.genres)) for layer in representation.columns
     }
-    votes: dict[str, list[Vote]] = {}
-    for chosen in _chunks(clips, clips.among("test")):
-        rows = np.concatenate([frames[clips.rows(clip)] for clip in chosen])
-        described = representation.describe(rows)
-        opinions = {
-            layer: class_probabilities(classifiers[layer], described[:, columns], clips.genres)
+    for share, part in settings.parts(len(table), together=len(opinions)):
+        classifiers = {
+            layer: fit(part, table[:, columns], targets, seed=seed)
             for layer, columns in representation.columns.items()
         }
-        own = representation.genre_probabilities(rows)
-        if own is not None:
-            opinions["output"] = own
-        for layer, probabilities in opinions.items():
-            votes.setdefault(layer, []).extend(vote_clips(probabilities, clips.frames[chosen]))
-    return votes
+        for here, rows in _chunks_of_frames(frames, clips, asked):
+            described = representation.describe(rows)
+            for layer, columns in representation.columns.items():
+                opinion = class_probabilities(classifiers[layer], described[:, columns], clips.genres)
+                opinions[layer][here] += share * opinion
+    own = (representation.genre_probabilities(rows) for _, rows in _chunks_of_frames(frames, clips, asked))
+    told = [opinion for opinion in own if opinion is not None]
+    if told:
+        opinions["output"] = np.concatenate(told)
+    return {layer: list(vote_clips(found, clips.frames[asked])) for layer, found in opinions.items()}
 
 
 def training_table(
@@ -213,8 +214,15 @@ def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
         return np.memmap(file, dtype=np.float32, mode="w+", shape=(units, rows))
 
 
-def _chunks(clips: Clips, chosen: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut a list of clips where about CHUNK_FRAMES frames are full; every chunk holds at least one clip."""
-    chunk_of_clip = np.cumsum(clips.frames[chosen]) // CHUNK_FRAMES
+def _chunks_of_frames(
+    frames: np.ndarray, clips: Clips, chosen: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Frames of whole clips, about CHUNK_FRAMES at a time, and their place among those of all chosen."""
+    ends = np.cumsum(clips.frames[chosen])
+    chunk_of_clip = ends // CHUNK_FRAMES
+    start = 0
     for chunk in np.unique(chunk_of_clip):
-        yield chosen[chunk_of_clip == chunk]
+        members = chunk_of_clip == chunk
+        end = int(ends[members][-1])
+        yield slice(start, end), np.concatenate([frames[clips.rows(clip)] for clip in chosen[members]])
+        start = end

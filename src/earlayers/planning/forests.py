@@ -61,7 +61,9 @@ def _classify(
     learn = train + valid
     per_clip = work.settings.classifiers[classifier].training_frames_per_track
     rows = learn * (size.frames if per_clip == "all" else min(per_clip, size.frames))
-    seconds = (rows + test * size.frames) * describe
+    # test frames are described anew for every part of a forest that does not fit in memory at once
+    parts = len(work.settings.classifiers[classifier].parts(math.ceil(rows), len(layers)))
+    seconds = (rows + test * size.frames * parts) * describe
     for columns in layers:
         for learned, asked in ((train, valid), (learn, test)):
             seconds += judge_seconds(
@@ -73,7 +75,7 @@ def _classify(
         seconds += judge_seconds(work, classifier, learn * size.windows, 2 * layers[-1], test * size.windows)
     table_bytes = rows * layers[-1] * FLOAT_BYTES
     in_memory = table_bytes <= MEMORY_LIMIT_BYTES
-    held = (table_bytes if in_memory else 0) + len(layers) * forest_bytes(work, classifier, rows)
+    held = (table_bytes if in_memory else 0) + len(layers) * forest_bytes(work, classifier, rows) / parts
     processes, seconds = work.side_by_side(share.folds), seconds * work.rounds(share.folds)
     return Cost(
         stage,
