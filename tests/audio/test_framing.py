@@ -196,3 +196,15 @@ def test_any_other_error_of_the_import_is_raised(tmp_path, files, error):
     done = import_with(tmp_path, FAKE | files)
     assert done.returncode == 1
     assert error in done.stderr
+
+
+def test_threads_that_need_torchaudio_at_once_all_get_the_whole_of_it():
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+from earlayers.audio import framing
+
+with ThreadPoolExecutor(8) as pool:
+    margins = list(pool.map(lambda _: framing.resampling_margin(48000, 22050), range(8)))
+assert len(set(margins)) == 1, margins
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

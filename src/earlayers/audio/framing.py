@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Positive = Annotated[int, Field(gt=0)]
 LOADER = "torchaudio._extension.utils"
+_IMPORTING = threading.Lock()
 LARGEST_RATIO = 2000
 FRAMES_IN_CACHE = 128
 KERNEL_PHASES = 16  # measured: a convolution with fewer output channels is slow
@@ -223,24 +225,25 @@ def _widened(resampler: Any) -> Any:
 
 
 def torchaudio() -> ModuleType:
-    """Import torchaudio, also where its compiled extension cannot be loaded.
+    """Import torchaudio, also where its compiled extension cannot be loaded, and by several threads.
 
     The extension of a build for CUDA misses its libraries beside a CPU build of torch and raises OSError.
     Everything used here is Python, so the extension is then made to look absent, which the package is built
     to run without, and the import is repeated. Any other error is raised.
     """
-    if "torchaudio" in sys.modules:
-        return sys.modules["torchaudio"]
-    try:
-        import torchaudio as module
-    except OSError as error:
-        if not _raised_by_extension(error):
-            raise
-        # the failed import leaves its loader behind; the second import finds and asks it
-        loader = sys.modules[LOADER]
-        loader._load_lib = lambda _library: False  # type: ignore[attr-defined]
-        import torchaudio as module
-    return module
+    with _IMPORTING:  # a module that another thread has half imported stands in sys.modules too
+        if "torchaudio" in sys.modules:
+            return sys.modules["torchaudio"]
+        try:
+            import torchaudio as module
+        except OSError as error:
+            if not _raised_by_extension(error):
+                raise
+            # the failed import leaves its loader behind; the second import finds and asks it
+            loader = sys.modules[LOADER]
+            loader._load_lib = lambda _library: False  # type: ignore[attr-defined]
+            import torchaudio as module
+        return module
 
 
 def _raised_by_extension(error: OSError) -> bool:
