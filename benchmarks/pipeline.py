@@ -4,7 +4,8 @@
 
 clones the committed state into an empty folder, runs `make setup`, `make data`, `dvc repro`, `earlayers sync`
 and `dvc repro` again, and writes the wall times to results/benchmarks/pipeline.json. The clone
-stays for a look. With --first-landed an old commit is timed, and kept as `first_landed` beside the newest.
+stays for a look, and a second start in it goes on after the last step that came to its end. With
+--first-landed an old commit is timed, and kept as `first_landed` beside the newest times.
 """
 
 from __future__ import annotations
@@ -37,18 +38,25 @@ def main() -> None:
     parser.add_argument("--first-landed", metavar="COMMIT", help="time this commit, to compare with")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="earlayers-"))
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    if (folder / ".git").exists():
+        subprocess.run(["git", "pull", "--quiet", "--ff-only"], cwd=folder, check=True)
+    else:
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     if arguments.first_landed:
         subprocess.run(["git", "checkout", "--quiet", arguments.first_landed], cwd=folder, check=True)
     environment = os.environ | {"PATH": f"{folder}/.venv/bin{os.pathsep}{os.environ['PATH']}"}
-    seconds = {}
+    kept = folder / ".git/seconds.json"
+    seconds = json.loads(kept.read_text()) if kept.exists() else {}
     for name, command in STEPS.items():
+        if name in seconds:
+            continue
         begin = time.perf_counter()
         with open(folder / f"{name}.log", "w") as log:
             subprocess.run(
                 command.split(), cwd=folder, env=environment, check=True, stdout=log, stderr=subprocess.STDOUT
             )
         seconds[name] = round(time.perf_counter() - begin, 1)
+        kept.write_text(json.dumps(seconds))
         print(f"{command}: {seconds[name]} s", flush=True)
     revision = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(revision, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
