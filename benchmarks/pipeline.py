@@ -3,9 +3,10 @@
     python benchmarks/pipeline.py [--folder DIR] [--first-landed COMMIT]
 
 clones the committed state into an empty folder, runs `make setup`, `make data`, then what `make repro` does
-(`dvc repro`, its runs in MLflow at the end by `earlayers sync`) and `dvc repro` again, and writes the wall times to results/benchmarks/pipeline.json. The clone
-stays for a look, and a second start in it goes on after the last step that came to its end. With
---first-landed an old commit is timed, and kept as `first_landed` beside the newest times.
+(`dvc repro`, its runs in MLflow at the end by `earlayers sync`) and `dvc repro` again, and writes the wall
+times to results/benchmarks/pipeline.json. The clone stays for a look, and a second start in it goes on after
+the last step that came to its end. With --first-landed an old commit is timed, and kept as `first_landed`
+beside the newest times.
 """
 
 from __future__ import annotations
