@@ -37,7 +37,7 @@ def test_a_plan_says_what_does_not_fit(project, caplog, monkeypatch):
     caplog.set_level("INFO")
     monkeypatch.setattr(plan, "_free_memory_bytes", lambda: 1e9)
     assert cli.main(["paper-plan", "--methods", "sigmoid_hf"]) == 0
-    assert "TOO LITTLE MEMORY: classify gtzan-sigmoid_hf-50-random_forest needs" in caplog.text
+    assert "TOO LITTLE MEMORY: train gtzan-sigmoid_hf-500 needs" in caplog.text
 
 
 def test_clips_are_counted_where_they_lie_on_disk(project):

@@ -22,7 +22,8 @@ def logged(tmp_path, monkeypatch):
     """Networks of `scores`, and `tunes` with other genres, in the working folder; gives the cells logged."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EARLAYERS_JOBS", "1")
-    synthetic.write_params(tmp_path, {"classifiers.random_forest.trees": 10})
+    changes = {"classifiers.random_forest.trees": 10, "classifiers.random_forest.library": "scikit_learn"}
+    synthetic.write_params(tmp_path, changes)
     synthetic.write_frames(tmp_path, "scores")
     synthetic.write_frames(
         tmp_path, "tunes", genres=("air", "hornpipe", "polka", "slide"), clips_per_genre=6, seed=1
