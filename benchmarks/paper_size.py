@@ -65,7 +65,7 @@ def steps() -> list[Step]:
         *(Step(stage, "relu_sgd", 50, 10) for stage in ("train", "features", "classify")),
         *(Step(stage, "sigmoid_hf", 50, 5) for stage in ("train", "features")),
         Step("train", "sigmoid_hf", 500, 1),
-        *(Step(stage, "relu_sgd", 500, 1) for stage in ("train", "features", "classify")),
+        *(Step(stage, "relu_sgd", 500, 1) for stage in ("train", "features")),
         *(Step(stage, method, 50, 10) for method in later for stage in ("train", "features")),
         *(Step("classify", method, 50) for method in ("sigmoid_hf", *later)),
     ]
