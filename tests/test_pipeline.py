@@ -191,7 +191,8 @@ def test_an_experiment_runs_its_own_cells_and_what_changed_reads_as_a_table(proj
         "params.yaml": {name: {"old": 0.01, "new": 0.5, "diff": 0.49}}
     }
     changed = json.loads(project.run("dvc", "metrics", "diff", "--json"))
-    assert {Path(path).stem for path in changed["diff"]} <= {
+    # so small a corpus may be judged alike by both; then there is no difference to tell
+    assert {Path(path).stem for path in changed.get("diff", {})} <= {
         f"{cell}-random_forest",
         "scores-tunes-relu_sgd-6-random_forest",
     }
