@@ -93,8 +93,29 @@ def measure(step: Step, folder: Path, remark: str) -> dict[str, Any]:
     (folder / "params.yaml").write_text(yaml.safe_dump(cut_down(content, step.epochs), sort_keys=False))
     command = [str(Path(sys.executable).parent / "earlayers"), *step.words]
     environment = os.environ | {"EARLAYERS_TRACKING": "off", "EARLAYERS_JOBS": "2"}
-    peak, begin = 0, time.perf_counter()
+    begin = time.perf_counter()
     log_file = folder / f"{'-'.join(step.words)}.log"
+    status, cpu_seconds, peak = watch(command, folder, environment, log_file)
+    seconds = time.perf_counter() - begin
+    if status:
+        raise SystemExit(f"{step.name} failed: see {log_file}\n{log_file.read_text()[-2000:]}")
+    return {
+        "stage": step.stage,
+        "method": step.method,
+        "hidden_units": step.hidden_units,
+        "epochs": step.epochs if step.stage == "train" else 0,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "peak_anonymous_bytes": peak,
+        "remark": remark,
+    }
+
+
+def watch(
+    command: list[str], folder: Path, environment: dict[str, str], log_file: Path
+) -> tuple[int, float, int]:
+    """Run a command; its exit status, CPU seconds, and peak of anonymous memory in bytes."""
+    peak = 0
     with open(log_file, "w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         while True:
@@ -103,19 +124,8 @@ def measure(step: Step, folder: Path, remark: str) -> dict[str, Any]:
                 break
             peak = max(peak, anonymous_bytes(process.pid))
             time.sleep(SAMPLE_SECONDS)
-    seconds = time.perf_counter() - begin
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{step.name} failed: see {log_file}\n{log_file.read_text()[-2000:]}")
-    return {
-        "stage": step.stage,
-        "method": step.method,
-        "hidden_units": step.hidden_units,
-        "epochs": step.epochs if step.stage == "train" else 0,
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_anonymous_bytes": peak,
-        "remark": remark,
-    }
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_utime + usage.ru_stime, peak
 
 
 def anonymous_bytes(root: int) -> int:

@@ -12,16 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from paper_size import anonymous_bytes
+from paper_size import watch
 from speed import ONE_THREAD
 from speed_audio import write_clip
 
@@ -31,7 +29,6 @@ ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "results/benchmarks/scaling.json"
 CLIPS = (50, 100, 200, 400, 1000)
 GENRES, SECONDS, EPOCHS = 10, 6.5, 1
-SAMPLE_SECONDS = 0.1
 CELL = ["relu_sgd", "50"]
 STAGES = {
     "frames": [],
@@ -61,19 +58,10 @@ def measure(stage: str, folder: Path) -> dict[str, Any]:
     command = [str(Path(sys.executable).parent / "earlayers"), stage, "scores", *STAGES[stage]]
     environment = os.environ | ONE_THREAD | {"EARLAYERS_TRACKING": "off", "EARLAYERS_JOBS": "1"}
     log = folder / f"{stage}.log"
-    peak = 0
-    with open(log, "w") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
-        while True:
-            finished, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if finished:
-                break
-            peak = max(peak, anonymous_bytes(process.pid))
-            time.sleep(SAMPLE_SECONDS)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    status, cpu_seconds, peak = watch(command, folder, environment, log)
+    if status:
         return {"failed": (log.read_text().strip().splitlines() or ["no message"])[-1]}
-    return {"cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2), "peak_anonymous_bytes": peak}
+    return {"cpu_seconds": round(cpu_seconds, 2), "peak_anonymous_bytes": peak}
 
 
 def exponent(clips: list[int], values: list[float]) -> dict[str, float]:

@@ -153,17 +153,20 @@ def frame_votes(
     opinions = {
         layer: np.zeros((clips.frames[asked].sum(), clips.genres)) for layer in representation.columns
     }
-    for share, part in settings.parts(len(table), together=len(opinions)):
+    own: list[np.ndarray | None] = []
+    parts = settings.parts(len(table), together=len(opinions))
+    for share, part in parts:
         classifiers = {
             layer: fit(part, table[:, columns], targets, seed=seed)
             for layer, columns in representation.columns.items()
         }
         for here, rows in _chunks_of_frames(frames, clips, asked):
+            if part is parts[0][1]:
+                own.append(representation.genre_probabilities(rows))
             described = representation.describe(rows)
             for layer, columns in representation.columns.items():
                 opinion = class_probabilities(classifiers[layer], described[:, columns], clips.genres)
                 opinions[layer][here] += share * opinion
-    own = (representation.genre_probabilities(rows) for _, rows in _chunks_of_frames(frames, clips, asked))
     told = [opinion for opinion in own if opinion is not None]
     if told:
         opinions["output"] = np.concatenate(told)
