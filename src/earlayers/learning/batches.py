@@ -17,8 +17,8 @@ from earlayers.learning.seeds import Purpose, generator
 if TYPE_CHECKING:
     from earlayers.learning.runs import FoldRun
 
-# frames that are standardised at once: few enough to stay in a core's cache until they are used
-CUT_FRAMES = 400
+# frames of a fold that are standardised at once; 400 are 3 % slower, and 1600 of four folds leave the cache
+CUT_FRAMES = 800
 # a GPU has no such cache, and every call costs it as much as thousands of frames
 GPU_CUT_FRAMES = 16_000
 VALIDATION_FRAMES = 4096
