@@ -6,7 +6,8 @@ clones the committed state into an empty folder, runs `make setup`, `make data`,
 (`dvc repro`, its runs in MLflow at the end by `earlayers sync`) and `dvc repro` again, and writes the wall
 times to results/benchmarks/pipeline.json. The clone stays for a look, and a second start in it goes on after
 the last step that came to its end. With --first-landed an old commit is timed, and kept as `first_landed`
-beside the newest times.
+beside the newest times; it gets today's values of every parameter that it knows, so that both do the same
+work. Run that with the Python of .venv.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "results/benchmarks/pipeline.json"
@@ -45,6 +47,7 @@ def main() -> None:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     if arguments.first_landed:
         subprocess.run(["git", "checkout", "--quiet", arguments.first_landed], cwd=folder, check=True)
+        take_over_values(folder / "params.yaml")
     environment = os.environ | {"PATH": f"{folder}/.venv/bin{os.pathsep}{os.environ['PATH']}"}
     kept = folder / ".git/seconds.json"
     seconds = json.loads(kept.read_text()) if kept.exists() else {}
@@ -83,6 +86,19 @@ def main() -> None:
     else:
         found = measured | {name: before[name] for name in ("first_landed",) if name in before}
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def take_over_values(file: Path) -> None:
+    """Give an old params.yaml today's values of what it holds; what it does not know stays unknown to it."""
+    import yaml
+
+    def merged(old: Any, new: Any) -> Any:
+        if isinstance(old, dict) and isinstance(new, dict):
+            return {key: merged(value, new[key]) if key in new else value for key, value in old.items()}
+        return new
+
+    old, new = (yaml.safe_load(path.read_text()) for path in (file, ROOT / "params.yaml"))
+    file.write_text(yaml.safe_dump(merged(old, new), sort_keys=False))
 
 
 if __name__ == "__main__":

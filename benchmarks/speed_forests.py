@@ -104,7 +104,7 @@ def measure_frames(quick: bool) -> tuple[list[Row], dict[str, Any]]:
         "ours": settings(trees, plain=False, max_samples=drawn),
         "plain": settings(FRAME_TREES, plain=True),
     }
-    seconds, accuracy = contest(rows, FRAME_COLUMNS, forests, rounds=1 if quick else 2, warm_up=0)
+    seconds, accuracy = contest(rows, FRAME_COLUMNS, forests, rounds=1, warm_up=0)
     what = (
         f"{FRAME_TREES} trees (of a forest of {trees}) on {rows:,} frames, {drawn:,} drawn a tree: "
         "plain scikit-learn, full bootstrap"

@@ -24,10 +24,6 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid_,
     "tanh": torch.tanh_,
 }
-LINKS_INTO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "softmax": lambda logits, out: torch.softmax(logits, -1, out=out),
-    "sigmoid": lambda logits, out: torch.sigmoid(logits, out=out),
-}
 # each turns errors at a layer's outputs into errors at its inputs, in place
 DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relu": lambda errors, outputs: aten.threshold_backward.grad_input(errors, outputs, 0, grad_input=errors),
@@ -51,14 +47,20 @@ def losses(logits: Tensor, classes: Tensor, output: str) -> Tensor:
         Shape (...).
     """
     if output == "softmax":
-        # a row of genres is too short for vectors: over whole vectors of frames the same bits come five times
-        # as fast
-        *folds, frames, genres = logits.shape
-        columns = logits.new_zeros(*folds, genres, -(-frames // ROW_NUMBERS) * ROW_NUMBERS)
-        columns[..., :frames] = logits.mT
+        columns = _columns(logits)
+        columns[..., : logits.shape[-2]] = logits.mT
         return columns.log_softmax(-2).gather(-2, classes.unsqueeze(-2)).squeeze(-2).neg_()
     codes = functional.one_hot(classes, logits.shape[-1]).to(logits.dtype)
     return functional.binary_cross_entropy_with_logits(logits, codes, reduction="none").sum(-1)
+
+
+def _columns(logits: Tensor) -> Tensor:
+    """Zeros for logits with whole vectors of frames in their last axis, shape (..., genres, frames or more).
+
+    A row of ten genres is too short for vector instructions: across frames a softmax is five times as fast.
+    """
+    *folds, frames, genres = logits.shape
+    return logits.new_zeros(*folds, genres, -(-frames // ROW_NUMBERS) * ROW_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Workspace:
         padded: for every hidden layer its dropped activations and a last column of ones,
             shape (folds, frames, units + 1).
         units: the same without the column.
+        columns: the logits, genres before frames, see `_columns`.
         errors: for every layer but the input's, shape (folds, frames, units).
     """
 
@@ -99,8 +102,20 @@ class Workspace:
         self.padded = [aligned(folds, count, layer.shape[1], like=frames) for layer in weights[1:]]
         self.units = [padded[..., :-1] for padded in self.padded]
         self.errors = [aligned(folds, count, layer.shape[2], like=frames) for layer in weights]
+        self.columns = _columns(self.errors[-1])
+        self._softmax = torch.empty_like(self.columns)
         for padded in self.padded:
             padded[..., -1] = 1
+
+    def link(self, logits: Tensor, output: str) -> Tensor:
+        """Turn logits, shape (folds, frames, genres), into the network's outputs, in `errors[-1]`."""
+        found = self.errors[-1]
+        if output == "sigmoid":
+            return torch.sigmoid(logits, out=found)
+        count = logits.shape[1]
+        self.columns[..., :count].copy_(logits.mT)
+        torch.softmax(self.columns, -2, out=self._softmax)
+        return found.copy_(self._softmax[..., :count].mT)
 
 
 class Stack(nn.Module):
@@ -201,7 +216,7 @@ class Stack(nn.Module):
             masks = [None if mask is None else mask[:, window] for mask in batches.masks]
             work = self._workspace(weights, frames)
             hidden = self._forward(weights, frames, masks, outputs, work)
-            errors = LINKS_INTO[self.output](outputs, work.errors[-1]).sub_(codes[:, window])
+            errors = work.link(outputs, self.output).sub_(codes[:, window])
             for layer in reversed(range(1, len(weights))):
                 # the errors below need this layer's weights from before the update
                 below = torch.bmm(errors, backward[layer], out=work.errors[layer - 1])
