@@ -13,6 +13,7 @@ from hf_methods import TITLES
 DOCS = Path(__file__).parents[1] / "docs" / "hessian_free.md"
 TARGETS = {"spectra": 0.1}
 OVERRUN = 1.03  # a step that began within the budget counts
+FELL_BACK = 0.95  # a loss that was much lower before is told too
 OURS = ("hessian_free", "hessian_free_short_cg")
 # one hue a method in every panel; ours darkest
 COLOURS = {
@@ -86,7 +87,14 @@ def _row(
     # a race that was stopped on the way has run some methods beyond what all have had
     over = any(run["seconds"] > 1.5 * seconds for run in runs)
     steps = "" if over else f"{statistics.median(run['steps'] for run in runs):g}"
-    cells = [method["title"], setting, steps, _spread(values, ".4g")]
+    lowest = [
+        min(loss for second, loss in run["points"] if loss is not None and second <= OVERRUN * seconds)
+        for run in runs
+    ]
+    text = _spread(values, ".4g")
+    if any(low < FELL_BACK * value for low, value in zip(lowest, values, strict=True)):
+        text += f"; lowest on the way {_spread(lowest, '.4g')}"
+    cells = [method["title"], setting, steps, text]
     if target:
         cells.append(_spread(list(seconds_to(method, target).values()), ".3g"))
     cells.append("" if ours is None or key in OURS else _verdict(method, ours, target, seconds))
