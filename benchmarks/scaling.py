@@ -29,7 +29,7 @@ from earlayers.plots.style import QUIET, label, legend_below, panel, styles
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "results/benchmarks/scaling.json"
 CLIPS = (50, 100, 200, 400, 1000)
-GENRES, SECONDS, EPOCHS = 10, 6.5, 3
+GENRES, SECONDS, EPOCHS = 10, 6.5, 1
 CELL = ["relu_sgd", "50"]
 STAGES = {
     "frames": [],
@@ -46,7 +46,7 @@ MEASURED = {"cpu_seconds": (1.0, "CPU seconds"), "peak_anonymous_bytes": (1e-6, 
 
 
 def make_project(folder: Path, clips: int) -> None:
-    """Clips of equal length in ten folders, and the committed params.yaml with few epochs."""
+    """Clips of equal length in ten folders, and the committed params.yaml with one epoch."""
     for number in range(clips):
         path = folder / f"data/scores/genre_{number % GENRES}/{number:04d}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -87,6 +87,7 @@ def draw(details: dict[str, Any], output: Path) -> None:
     axes.text(across[-1], 1.05 * peak, f"sgemm {peak:.0f} GFLOP/s", ha="right", va="bottom", color=INK)
     axes.text(1.2, 0.75 * bandwidth, f"memory {bandwidth:.0f} GB/s", ha="left", va="center", color=INK)
     looks = styles([one["name"] for one in points])
+    seen: set[str] = set()
     for one in points:
         look = looks[one["name"]]
         reached = one["gigaflops_per_second"]
@@ -96,8 +97,10 @@ def draw(details: dict[str, Any], output: Path) -> None:
             reached,
             look.marker,
             color=look.colour,
+            markerfacecolor="white" if look.colour in seen else look.colour,
             label=f"{one['name']} ({share:.0%})",
         )
+        seen.add(look.colour)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(top=1.8 * peak)
