@@ -28,11 +28,12 @@ COLOURS = {
 
 def final_losses(method: dict[str, Any], seconds: float) -> dict[str, float]:
     """The last loss of every seed within the budget; infinity for a run that diverged."""
-    ends = {
-        seed: [loss for second, loss in run["points"] if second <= OVERRUN * seconds][-1]
-        for seed, run in method["runs"].items()
-    }
+    ends = {seed: _losses_within(run, seconds)[-1] for seed, run in method["runs"].items()}
     return {seed: float("inf") if loss is None else loss for seed, loss in ends.items()}
+
+
+def _losses_within(run: dict[str, Any], seconds: float) -> list[float | None]:
+    return [loss for second, loss in run["points"] if second <= OVERRUN * seconds]
 
 
 def seconds_to(method: dict[str, Any], target: float) -> dict[str, float]:
@@ -87,10 +88,7 @@ def _row(
     # a race that was stopped on the way has run some methods beyond what all have had
     over = any(run["seconds"] > 1.5 * seconds for run in runs)
     steps = "" if over else f"{statistics.median(run['steps'] for run in runs):g}"
-    lowest = [
-        min(loss for second, loss in run["points"] if loss is not None and second <= OVERRUN * seconds)
-        for run in runs
-    ]
+    lowest = [min(loss for loss in _losses_within(run, seconds) if loss is not None) for run in runs]
     text = _spread(values, ".4g")
     if any(low < FELL_BACK * value for low, value in zip(lowest, values, strict=True)):
         text += f"; lowest on the way {_spread(lowest, '.4g')}"

@@ -112,7 +112,9 @@ def draw(content: dict[str, Any], output: Path) -> None:
         for stage, by_clips in content["stages"].items():
             points = [(int(n), scale * one[name]) for n, one in by_clips.items() if name in one]
             fit = content["fits"].get(stage, {}).get(name)
-            title = f"{stage} (clips^{fit['exponent']:.2f})" if fit else f"{stage} (hardly grows)"
+            growth = f"clips^{fit['exponent']:.2f}" if fit else "hardly grows"
+            # two sizes say nothing about growth
+            title = f"{stage} ({growth})" if len(points) >= 3 else stage
             look = looks[stage]
             axes[place].plot(*zip(*points, strict=True), look.marker, color=look.colour, label=title)
             if fit:

@@ -25,16 +25,6 @@ def benchmark(monkeypatch):
             del sys.modules[name]
 
 
-@pytest.fixture
-def one_thread():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # all but `decoding`, which needs librosa
 @pytest.mark.parametrize(
     "name",

@@ -129,15 +129,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
     assert frames[..., -1].eq(1).all()
 
 
-@pytest.fixture
-def one_thread():
-    """What every worker has; several threads would cut a softmax where the size of the stack says."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
+# several threads would cut a softmax where the size of the stack says
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("batch_frames", [7, 16, 50])
 def test_a_fold_in_a_stack_gets_bit_for_bit_what_it_gets_alone(batch_frames):
