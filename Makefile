@@ -25,7 +25,8 @@ SEARCH = $(DATASET) $(METHOD) $(or $(UNITS),50) $(if $(JOBS),--jobs $(JOBS)) $(i
 # part of the paper's run
 METHODS ?=
 FOLDS ?=
-PART = $(if $(METHODS),--methods $(METHODS)) $(if $(UNITS),--hidden-units $(UNITS)) $(if $(FOLDS),--folds $(FOLDS))
+# a word for every method and size
+PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS))
 
 .PHONY: help setup data data-soundtracks repro sync ui experiments serve variants readme tune tune-paper tune-apply dashboard \
   paper-plan paper remote bench bench-scaling bench-hf test check lint types clean
@@ -33,11 +34,11 @@ PART = $(if $(METHODS),--methods $(METHODS)) $(if $(UNITS),--hidden-units $(UNIT
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml src/hessian_free/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11 ..."; exit 2; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	python -m pip install --quiet --constraint constraints.txt --editable src/hessian_free --editable '.[dev]'
 	touch $@
 
 setup: $(STAMP) ## make .venv and install the pinned packages

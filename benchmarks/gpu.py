@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from earlayers.learning.batches import FoldData
+    from earlayers.learning.folds import FoldData
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "results/benchmarks/gpu.json"
@@ -77,7 +77,7 @@ def peak_gigaflops(device: str, side: int) -> float:
 
 def make_folds(device: str, frames: int, table_frames: int) -> list[FoldData]:
     """Four folds of one table on the device."""
-    from earlayers.learning.batches import FoldData
+    from earlayers.learning.folds import FoldData
 
     chance = torch.Generator(device).manual_seed(0)
     table = torch.randn(table_frames, BINS, generator=chance, device=device)
@@ -129,7 +129,7 @@ def sgd_epoch(folds: list[FoldData], units: int, batch_frames: int, dropout: flo
 
 def hessian_free_step(fold: FoldData, units: int, iterations: int, device: str) -> dict[str, float]:
     """Seconds of a step that runs all its iterations, and of one product inside."""
-    from earlayers.learning.hessian_free import BernoulliCrossEntropy, HessianFree, closures
+    from hessian_free import BernoulliCrossEntropy, HessianFree, closures
 
     made = network(units, "sigmoid", 0).to(device).eval()
     frames, targets = fold.part(fold.train_rows)

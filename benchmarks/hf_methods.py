@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from hf_problems import PROBLEMS
 
-from earlayers.learning.hessian_free import Closures, HessianFree, closures
+from hessian_free import Closures, HessianFree, closures
 
 BATCH = 100
 # fits the cache, for every method alike

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from earlayers.learning.hessian_free import BernoulliCrossEntropy, CanonicalLoss, SoftmaxCrossEntropy
+from hessian_free import BernoulliCrossEntropy, CanonicalLoss, SoftmaxCrossEntropy
 
 SPARSE_INPUTS = 15
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earlayers.learning.hessian_free import Chunk, GaussNewton, SoftmaxCrossEntropy, closures
-from earlayers.learning.hessian_free.ranks import Ranks
-from earlayers.learning.hessian_free.vectors import ParameterVector
+from hessian_free import Chunk, GaussNewton, SoftmaxCrossEntropy, closures
+from hessian_free.ranks import Ranks
+from hessian_free.vectors import ParameterVector
 
 CHUNK = 4096
 FRAMES = {50: 5 * CHUNK, 500: 2 * CHUNK}

@@ -18,7 +18,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from earlayers.learning.alignment import aligned, aligned_copy
-from earlayers.learning.batches import FoldData, StackedBatches
+from earlayers.learning.batches import StackedBatches
+from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
 from earlayers.learning.modules import StackedSgdModule
 from earlayers.learning.runs import FoldRun

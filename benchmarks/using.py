@@ -74,7 +74,7 @@ def make_sounds(folder: Path, clips: int) -> dict[str, list[Path]]:
 def measure(sounds: dict[str, list[Path]], rounds: int) -> list[dict[str, Any]]:
     """Seconds of music per second of CPU time, for every command, model and length."""
     import earlayers
-    from earlayers.prediction import CHAMPION, find_model
+    from earlayers.serving.prediction import CHAMPION, find_model
 
     print("the champion is", find_model(CHAMPION, None)[1].parent.name)
     commands = {"predict": earlayers.predict, "embed": earlayers.embed}

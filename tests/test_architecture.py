@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,28 +14,71 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "earlayers"
 
+# from the ground up; a name may import what stands in an earlier line, or its own inside
+GROUND = ("errors", "settings", "files", "paths", "parallel")
+SPINE = ("audio", "learning", "genres", "params", "cells", "champion", "plots", "reporting", "stages")
+# each may import the spine; of other annexes only those named, from inside functions
+ANNEXES = {
+    "default_data": (),
+    "planning": (),
+    "serving": (),
+    "tracking": ("serving",),
+    "tuning": ("tracking",),
+}
 # what a stage may import without DVC watching it: it validates, names and records, and changes no result
-UNWATCHED = ("params", "paths", "files", "errors", "settings", "tracking", "parallel", "cli")
+UNWATCHED = ("params", "paths", "files", "errors", "settings", "parallel")
 
 
 def imports_of(file: Path) -> set[str]:
-    """Every module that a file imports, at its top or inside functions, type checking aside."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    """Every module that a file imports, at its top or inside functions, type checking aside.
+
+    Relative names are resolved; `from package import module` is the module, `from module import name` the
+    module that holds the name.
+    """
+    modules: set[str] = set()
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, file)
+            for alias in node.names:
+                inner = f"{origin}.{alias.name}"
+                modules.add(inner if file_of(inner, file) else origin)
+    return modules
 
 
-def files_of(module: str) -> list[Path]:
-    """The files behind an `earlayers` module, or nothing when the name is a function or a class."""
-    path = SOURCE / module.replace(".", "/")
-    if path.with_suffix(".py").is_file():
-        return [path.with_suffix(".py")]
-    return sorted(path.rglob("*.py")) if path.is_dir() and module != "earlayers" else []
+def _origin(node: ast.ImportFrom, file: Path) -> str:
+    if not node.level:
+        return node.module or ""
+    package = _module(file).split(".")
+    # a package's __init__ is the package itself, any other file lies one level below
+    kept = package[: len(package) - node.level + (file.name == "__init__.py")]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+def _source(file: Path) -> Path:
+    return next(parent for parent in file.parents if parent.name == "src")
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(_source(file)).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def file_of(module: str, importer: Path) -> Path | None:
+    """The file behind one of our modules, beside the importer; None for a function, a class or a stranger."""
+    path = _source(importer).joinpath(*module.split("."))
+    found = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in found if module and file.is_file()), None)
 
 
 def code_behind(file: Path) -> set[Path]:
@@ -46,9 +91,11 @@ def code_behind(file: Path) -> set[Path]:
             continue
         seen.add(current)
         for module in imports_of(current):
-            parts = module.split(".")
-            if parts[0] == "earlayers" and len(parts) > 1 and parts[1] not in UNWATCHED:
-                waiting += files_of(module)
+            if module.split(".")[1:2] != [] and module.split(".")[1] in UNWATCHED:
+                continue
+            behind = file_of(module, current)
+            waiting += [behind] if behind else []
+    # an __init__ that holds a sentence and a few imports decides nothing
     return {path for path in seen if path.name != "__init__.py" or path.stat().st_size > 400}
 
 
@@ -63,11 +110,12 @@ def all_files() -> list[Path]:
         ("torchaudio", ("audio/framing.py",)),
         ("soundfile", ("audio/decoding.py", "default_data")),
         ("joblib", ("parallel.py",)),
-        ("dask", ("parallel.py",)),
         ("optuna", ("tuning",)),
         ("music21", ("default_data",)),
         ("pytorch_lightning", ("learning",)),
         ("yaml", ("params.py",)),
+        # keeps the comments of params.yaml where values are written
+        ("ruamel", ("tuning/applying.py",)),
     ],
 )
 def test_a_library_is_imported_in_one_place_only(library, allowed):
@@ -79,33 +127,81 @@ def test_a_library_is_imported_in_one_place_only(library, allowed):
     assert {name for name in importers if not name.startswith(allowed)} == set()
 
 
+def upward_imports(package: Path) -> set[str]:
+    """Every import of the package that its order does not allow, as `file -> module`."""
+    wrong = set()
+    for file in sorted(package.rglob("*.py")):
+        inside = file.relative_to(package)
+        own = inside.parts[0].removesuffix(".py")
+        if own in ("cli", "__init__"):  # the doors: they may open every room
+            continue
+        for module in imports_of(file):
+            house, _, rest = module.partition(".")
+            other = rest.split(".")[0]
+            if house == "earlayers" and other != own and other not in _allowed(own):
+                wrong.add(f"{inside.as_posix()} -> {module}")
+    return wrong
+
+
+def _allowed(name: str) -> tuple[str, ...]:
+    if name in ANNEXES:
+        return (*GROUND, *SPINE, *ANNEXES[name])
+    order = (*GROUND, *SPINE)
+    return order[: order.index(name)]
+
+
+def test_every_room_has_its_place_in_the_order():
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name[0] not in "_."}
+    assert rooms - {"cli"} == {*GROUND, *SPINE, *ANNEXES}
+
+
+def test_imports_point_down():
+    assert upward_imports(PACKAGE) == set()
+
+
 @pytest.mark.parametrize(
-    ("act", "above"),
+    ("file", "line"),
     [
-        ("audio", ("learning", "genres", "stages", "params", "paths", "tracking")),
-        ("learning", ("genres", "stages", "params", "paths", "tracking")),
-        ("genres", ("stages", "params", "paths", "tracking")),
+        ("audio/scaling.py", "from earlayers.genres import voting"),
+        ("learning/seeds.py", "from ..stages import train"),
+        ("genres/voting.py", "def late():\n    import earlayers.serving.prediction"),
+        ("reporting/names.py", "from earlayers import tracking"),
+        ("serving/requests.py", "from ..tuning.study import open_study"),
+        ("errors.py", "from . import paths"),
     ],
 )
-def test_imports_point_down(act, above):
-    forbidden = tuple(f"earlayers.{name}" for name in above)
-    wrong = {
-        (file.name, name)
-        for file in (PACKAGE / act).rglob("*.py")
-        for name in imports_of(file)
-        if name.startswith(forbidden)
-    }
-    assert wrong == set()
+def test_a_planted_upward_import_is_seen(tmp_path, file, line):
+    package = tmp_path / "src/earlayers"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / file).write_text(f"{(package / file).read_text()}\n{line}\n")
+    assert [wrong.partition(" -> ")[0] for wrong in upward_imports(package)] == [file]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    files = [*PACKAGE.rglob("*.py"), *(SOURCE / "hessian_free").rglob("*.py")]
+    needs = {file: {file_of(name, file) for name in imports_of(file)} & set(files) for file in files}
+    # a file that needs nothing else, or only such files, is in no circle: take these away until none is left
+    while free := {file for file, others in needs.items() if not others - {file}}:
+        needs = {file: others - free for file, others in needs.items() if file not in free}
+    assert {file.relative_to(SOURCE).as_posix() for file in needs} <= {"earlayers/__init__.py"}
+
+
+def optimizer_imports(package: Path) -> set[str]:
+    """What the optimiser's house imports besides itself, the standard library and torch."""
+    known = {"hessian_free", "torch", *sys.stdlib_module_names}
+    modules = {name for file in package.rglob("*.py") for name in imports_of(file)}
+    return {name for name in modules if name.split(".")[0] not in known}
 
 
 def test_the_optimizer_stands_alone_on_torch():
-    outside = {
-        name
-        for file in (PACKAGE / "learning/hessian_free").rglob("*.py")
-        for name in imports_of(file)
-        if name.startswith("earlayers") and not name.startswith("earlayers.learning.hessian_free")
-    }
-    assert outside == set()
+    assert optimizer_imports(SOURCE / "hessian_free") == set()
+
+
+def test_a_planted_import_of_the_project_is_seen_in_the_optimizer(tmp_path):
+    package = tmp_path / "src/hessian_free"
+    shutil.copytree(SOURCE / "hessian_free", package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "step.py").write_text("from earlayers.learning import seeds\n")
+    assert optimizer_imports(package) == {"earlayers.learning"}
 
 
 def stages() -> dict[str, dict]:

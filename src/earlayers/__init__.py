@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """`earlayers.predict` and `earlayers.embed`, loaded when they are asked for: they need torch."""
     if name in ("predict", "embed"):
-        from earlayers import prediction
+        from earlayers.serving import prediction
 
         return getattr(prediction, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

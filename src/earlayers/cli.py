@@ -1,4 +1,4 @@
-"""The table of contents: one sub-command per stage, in the order of the pipeline, then the tools.
+"""The table of contents: a sub-command per stage in the order of the pipeline, then what each annex adds.
 
 Stages take keys, never values: a value is changed in params.yaml (or with `dvc exp run -S`), so that what
 ran is always what stands there.
@@ -6,60 +6,154 @@ ran is always what stands there.
 
 from __future__ import annotations
 
-import argparse
 import errno
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Annotated
 
-from earlayers import __version__
+import typer
+
+from earlayers import __version__, paths
 from earlayers.errors import UserError
-from earlayers.stages import plan, tune
 
-
-@dataclass(frozen=True)
-class Command:
-    """A sub-command whose arguments are keys of params.yaml, handed to `function` in order."""
-
-    name: str
-    keys: tuple[str, ...]
-    function: str  # module:function below earlayers.stages
-    help: str
-
-
-LEARNED = ("dataset", "method", "hidden_units")
-STAGES = (
-    Command("frames", ("dataset",), "frames:run", "audio files -> |FFT| frames"),
-    Command("split", ("dataset",), "split:run", "tracks -> folds"),
-    Command("train", LEARNED, "train:run", "frames -> a network per fold"),
-    Command("features", LEARNED, "features:run", "networks -> window vectors of every layer"),
-    Command("features-handmade", ("dataset", "handmade"), "features:run_handmade", "baseline features"),
-    Command("classify", (*LEARNED, "classifier"), "classify:run", "features -> forest -> genres (Table 1)"),
-    Command(
-        "classify-handmade", ("dataset", "handmade", "classifier"), "classify:run_handmade", "baseline genres"
-    ),
-    Command(
-        "transfer",
-        ("source", "target", "method", "hidden_units", "classifier"),
-        "transfer:run",
-        "networks of one dataset on another (Table 2)",
-    ),
-    Command(
-        "transfer-handmade",
-        ("target", "handmade", "classifier"),
-        "transfer:run_handmade",
-        "baseline transfer",
-    ),
-    Command("report", (), "report:run", "results -> tables, figures, report.html"),
-    Command("sync", (), "sync:run", "create the MLflow runs that are missing, once each"),
-    Command("readme", (), "report:readme", "put what results/ holds into README.md and docs/claims.md"),
-    Command("variants", ("name",), "variants:run", "one cell with some values changed"),
-    Command("ui", (), "ui:run", "open MLflow on the table of runs"),
-    Command("serve", (), "ui:serve", "answer requests for genres on this machine"),
+# parts of the house that can be removed: the folder and its line here; each has commands.py with `app`, and
+# `after_stage` where it wants to know that a stage has written its results
+ANNEXES = (
+    "default_data",
+    "tracking",
+    "tuning",
+    "serving",
+    "planning",
 )
+PIPELINE = "Pipeline, in its order"
+RECORDS = "Records"
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="earlayers",
+    help="Learned audio features, compared by how they were trained.",
+    no_args_is_help=True,
+    # our own faults show Python's traceback, which can be pasted into an issue
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",  # without it the panels are gone
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Dataset = Annotated[str, typer.Argument(help="a key of `datasets` in params.yaml")]
+Method = Annotated[str, typer.Argument(help="a key of `methods`")]
+HiddenUnits = Annotated[int, typer.Argument(help="units of every hidden layer")]
+Handmade = Annotated[str, typer.Argument(help="a key of `handmade`")]
+Classifier = Annotated[str, typer.Argument(help="a key of `classifiers`")]
+
+
+@app.command(rich_help_panel=PIPELINE)
+def frames(dataset: Dataset) -> None:
+    """Audio files -> |FFT| frames."""
+    _run("frames", dataset)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def split(dataset: Dataset) -> None:
+    """Tracks -> folds."""
+    _run("split", dataset)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def train(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> None:
+    """Frames -> a network per fold."""
+    _run("train", dataset, method, hidden_units)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def features(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> None:
+    """Networks -> window vectors of every layer."""
+    _run("features", dataset, method, hidden_units)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def features_handmade(dataset: Dataset, handmade: Handmade) -> None:
+    """The same windows over hand-made features."""
+    _run("features", dataset, handmade, function="run_handmade")
+
+
+@app.command(rich_help_panel=PIPELINE)
+def classify(dataset: Dataset, method: Method, hidden_units: HiddenUnits, classifier: Classifier) -> None:
+    """Features -> forest -> genres (Table 1)."""
+    _run("classify", dataset, method, hidden_units, classifier)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def classify_handmade(dataset: Dataset, handmade: Handmade, classifier: Classifier) -> None:
+    """The same forest and vote for the baselines."""
+    _run("classify", dataset, handmade, classifier, function="run_handmade")
+
+
+@app.command(rich_help_panel=PIPELINE)
+def transfer(
+    source: Dataset, target: Dataset, method: Method, hidden_units: HiddenUnits, classifier: Classifier
+) -> None:
+    """Networks of one dataset on another (Table 2)."""
+    _run("transfer", source, target, method, hidden_units, classifier)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def transfer_handmade(target: Dataset, handmade: Handmade, classifier: Classifier) -> None:
+    """The baselines on the other dataset."""
+    _run("transfer", target, handmade, classifier, function="run_handmade")
+
+
+@app.command(rich_help_panel=PIPELINE)
+def report() -> None:
+    """Results -> tables, figures, report.html."""
+    _run("report")
+
+
+@app.command(rich_help_panel=RECORDS)
+def readme() -> None:
+    """Put what results/ holds into README.md and docs/claims.md."""
+    _run("report", function="readme")
+
+
+@app.command(rich_help_panel=RECORDS)
+def variants(name: Annotated[str, typer.Argument(help="a key of `variants`")]) -> None:
+    """One cell with some values changed."""
+    _run("variants", name)
+
+
+def _run(stage: str, *keys: str | int, function: str = "run") -> None:
+    """Run a stage, then tell the annexes that its results are on disk."""
+    getattr(importlib.import_module(f"earlayers.stages.{stage}"), function)(*keys)
+    for tell in _listeners():
+        tell(stage, paths.key(*keys))
+
+
+def _annexes() -> list[ModuleType]:
+    return [importlib.import_module(f"earlayers.{name}.commands") for name in ANNEXES]
+
+
+def _listeners() -> list[Callable[[str, str], None]]:
+    return [annex.after_stage for annex in _annexes() if hasattr(annex, "after_stage")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    pass
+
+
+for _annex in _annexes():
+    app.add_typer(_annex.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,58 +166,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 for what the user can mend, 130 when interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    parsed = vars(_parser().parse_args(arguments))
-    module, _, function = parsed.pop("function").partition(":")
-    del parsed["command"]
     try:
-        getattr(importlib.import_module(f"earlayers.stages.{module}"), function)(**parsed)
+        # typer ends every command so, and turns Ctrl-C into status 130 without a word
+        app(arguments, prog_name="earlayers")
+        return 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+        if status == EXIT_INTERRUPTED:
+            print("earlayers: interrupted", file=sys.stderr)
+        return status
     except UserError as error:
         print(f"earlayers: {error}", file=sys.stderr)
-        return 2
+        return EXIT_USER
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         print(f"earlayers: the disk is full ({error}); what was there before is intact", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("earlayers: interrupted", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="earlayers", description=__doc__.splitlines()[0])
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    data = commands.add_parser("data", help="make the default data, or check that a dataset is there")
-    data.add_argument("datasets", nargs="*", metavar="DATASET", help="scores and tunes where none is named")
-    data.set_defaults(function="data:run")
-    for stage in STAGES:
-        sub = commands.add_parser(stage.name, help=stage.help)
-        for key in stage.keys:
-            sub.add_argument(key, type=int if key == "hidden_units" else str)
-        sub.set_defaults(function=stage.function)
-    tune.add_commands(commands)
-    plan.add_commands(commands)
-    _add_prediction(commands)
-    return parser
-
-
-def _add_prediction(commands: Any) -> None:
-    predict = commands.add_parser("predict", help="genres of any sound files, by a trained model")
-    embed = commands.add_parser("embed", help="hidden activations of any sound files, a row a window")
-    export = commands.add_parser("export", help="the network of a model as ONNX")
-    outputs = ((predict, "predictions.csv"), (embed, "features.parquet"), (export, "network.onnx"))
-    for command, out in outputs:
-        if command is not export:
-            command.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER")
-        command.add_argument("--model", default="champion", help="a cell, a folder, or champion (default)")
-        command.add_argument("--fold", type=int, help="whose network; the best on validation by default")
-        command.add_argument("--out", default=out, help=f"default: {out}")
-    predict.add_argument("--timeline", metavar="DIR", help="draw a picture per file: probabilities in time")
-    predict.set_defaults(function="predict:run")
-    embed.set_defaults(function="predict:run_embed")
-    export.set_defaults(function="export:run")
+        return EXIT_USER
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from earlayers.errors import UserError
 from earlayers.files import write_text
 from earlayers.genres.classifiers import Classifier
 from earlayers.learning.methods import Method
+from earlayers.learning.searches import Search
 from earlayers.settings import Settings
-from earlayers.tuning.spaces import Search
 
 Entry = TypeVar("Entry")
 Positive = Annotated[int, Field(gt=0)]

@@ -7,10 +7,9 @@ import shutil
 
 import pytest
 
-from earlayers.default_data import building
+from earlayers.default_data import building, commands
 from earlayers.default_data.repertoires import PIANO, Piece, Repertoire
 from earlayers.errors import UserError
-from earlayers.stages import data
 
 TUNE = "X:1\nT:Test\nM:4/4\nL:1/4\nK:{key}\n|: cdef gabc' | c'bag fedc :|\n"
 CHORALE = Piece("chorale", "A chorale", ("bach/bwv254.mxl",), voices=4)
@@ -142,14 +141,14 @@ def test_the_stage_says_what_it_made_and_skipped(workplace, monkeypatch, caplog)
     monkeypatch.setattr(building, "render_mp3", written_out)
     monkeypatch.setattr("earlayers.default_data.repertoires.REPERTOIRES", {"scores": small(monkeypatch, 1)})
     with caplog.at_level(logging.INFO):
-        data.run([])
-        data.run(["scores"])
+        commands.data([])
+        commands.data(["scores"])
     assert "made 2 clips in data/scores; skipped 2:" in caplog.text
     assert "data/scores is complete: 2 clips" in caplog.text
 
 
 def test_the_stage_looks_for_a_dataset_of_the_user(workplace):
     with pytest.raises(UserError, match=r"data/mine is missing"):
-        data.run(["mine"])
-    with pytest.raises(UserError, match=r"found nothing_like_it"):
-        data.run(["nothing_like_it"])
+        commands.data(["mine"])
+    with pytest.raises(UserError, match=r"'nothing_like_it' is none of them"):
+        commands.data(["nothing_like_it"])

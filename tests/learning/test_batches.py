@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from earlayers.audio.scaling import Scaler
-from earlayers.learning.batches import EpochSampler, FoldData, StackedBatches, WholeTable, pieces
+from earlayers.learning.batches import EpochSampler, StackedBatches, WholeTable, pieces
+from earlayers.learning.folds import FoldData
 from earlayers.learning.runs import FoldRun
 from tests.learning.tiny import BINS, make_folds
 

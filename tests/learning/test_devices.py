@@ -6,8 +6,9 @@ from pytorch_lightning import Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from earlayers.learning.alignment import aligned
-from earlayers.learning.batches import Cuts, EpochSampler, FoldData
+from earlayers.learning.batches import Cuts, EpochSampler
 from earlayers.learning.fitting import _resident, fit_folds
+from earlayers.learning.folds import FoldData
 from earlayers.learning.modules import HessianFreeModule, StackedSgdModule
 from earlayers.learning.runs import FoldRun
 from earlayers.learning.stack import Stack

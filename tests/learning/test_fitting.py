@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from earlayers.errors import UserError
-from earlayers.learning.batches import FoldData
 from earlayers.learning.checkpoints import only_trainer
 from earlayers.learning.fitting import Fit, fit, fit_folds, refit_folds
+from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
 from tests.learning.tiny import make_folds, make_hessian_free, make_method, without_times
 

@@ -5,10 +5,10 @@ import torch
 from pytorch_lightning import Trainer
 
 from earlayers.learning.batches import StackedBatches, WholeTable
-from earlayers.learning.hessian_free import HessianFree, SoftmaxCrossEntropy, closures
 from earlayers.learning.modules import HessianFreeModule, StackedSgdModule
 from earlayers.learning.runs import FoldRun
 from earlayers.learning.seeds import Purpose, purpose_seed
+from hessian_free import HessianFree, SoftmaxCrossEntropy, closures
 from tests.learning.tiny import make_folds, make_hessian_free, make_method
 
 QUIET = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from earlayers.learning.batches import FoldData
+from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
 
 SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "batch_frames": 16}

@@ -6,7 +6,7 @@ import io
 import pandas as pd
 import pytest
 
-from earlayers.reporting.cells import Cell
+from earlayers.cells import Cell
 from earlayers.reporting.timing import Training, csv_timing, reached, timings
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from earlayers.audio.scaling import Scaler
 from earlayers.learning.network import Network, TrainedNetwork
+from earlayers.serving import commands
 from earlayers.serving.exporting import onnx_graph
-from earlayers.stages import export
 from tests import synthetic
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the optional packages of earlayers[onnx]")
@@ -50,7 +50,7 @@ def test_the_file_says_what_frames_it_wants_and_its_genres(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     synthetic.write_project(tmp_path, synthetic.METHOD)
     synthetic.write_models()
-    export.run(out="out/network.onnx")
+    commands.export(out="out/network.onnx")
     session = onnxruntime.InferenceSession(Path("out/network.onnx").read_bytes())
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["genres"]) == synthetic.GENRES

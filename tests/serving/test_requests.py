@@ -69,5 +69,5 @@ def test_an_error_of_ours_becomes_a_row_too(model, monkeypatch):
     def broken(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("earlayers.prediction.row_of_file", broken)
+    monkeypatch.setattr("earlayers.serving.prediction.row_of_file", broken)
     assert requests.answer(model, [audio()])["error"][0] == "internal error: RuntimeError"

@@ -1,13 +1,10 @@
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score
 
-import earlayers
 from earlayers import files, paths
 from earlayers.audio.tables import load_table
 from earlayers.errors import UserError
@@ -21,31 +18,21 @@ LAYERS = ["1", "2", "3", "all"]
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory):
-    """A project with frames, split and networks in the working folder; gives the cells that were logged."""
-    folder, cells = tmp_path_factory.mktemp("project"), []
-
-    def log_cell(stage, cell):
-        # what is logged must be on disk before
-        assert paths.result(stage, cell).exists()
-        assert paths.predictions(stage, cell).exists()
-        cells.append((stage, cell))
-
-    tracking = SimpleNamespace(log_cell=log_cell)
+def project(tmp_path_factory):
+    """A project with frames, split and networks in the working folder."""
+    folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("EARLAYERS_JOBS", "1")
-        monkeypatch.setitem(sys.modules, "earlayers.tracking", tracking)
-        monkeypatch.setattr(earlayers, "tracking", tracking, raising=False)
         synthetic.write_params(folder, {"classifiers.random_forest.trees": 10})
         synthetic.write_frames(folder, "scores")
         synthetic.write_split(folder, "scores")
         synthetic.write_networks(folder, "scores", "scores-relu_sgd-6")
-        yield cells
+        yield folder
 
 
 @pytest.fixture(scope="module")
-def learned(logged):
+def learned(project):
     """The results and the predictions of a learned cell."""
     features.run("scores", "relu_sgd", 6)
     classify.run("scores", "relu_sgd", 6, "random_forest")
@@ -54,9 +41,8 @@ def learned(logged):
     )
 
 
-def test_a_learned_cell_is_classified_by_every_layer_both_ways(learned, logged):
+def test_a_learned_cell_is_classified_by_every_layer_both_ways(learned, project):
     result, predictions = learned
-    assert logged == [("classify", CELL)]
     assert {
         key: result[key] for key in ("dataset", "representation", "hidden_units", "classifier", "folds")
     } == {
@@ -148,12 +134,11 @@ def test_the_same_files_come_out_byte_for_byte_a_second_time(learned):
     assert [file.read_bytes() for file in written] == before
 
 
-def test_a_baseline_has_one_layer_called_input_and_no_network(logged):
+def test_a_baseline_has_one_layer_called_input_and_no_network(project):
     features.run_handmade("scores", "spectrum")
     classify.run_handmade("scores", "spectrum", "random_forest")
     cell = "scores-spectrum-random_forest"
     result = files.read_json(paths.result("classify", cell))
-    assert logged[-1] == ("classify", cell)
     assert (result["representation"], result["hidden_units"]) == ("spectrum", None)
     assert "network" not in result
     assert list(result["accuracy"]["none"]) == list(result["accuracy"]["window"]) == ["input"]
@@ -163,7 +148,7 @@ def test_a_baseline_has_one_layer_called_input_and_no_network(logged):
     assert not paths.model(cell).exists()
 
 
-def test_networks_of_other_genres_are_refused(logged):
+def test_networks_of_other_genres_are_refused(project):
     synthetic.write_networks(Path(), "scores", "scores-relu_sgd-7")
     features.run("scores", "relu_sgd", 7)
     file = paths.network("scores-relu_sgd-7", 1) / "network.json"
@@ -173,7 +158,7 @@ def test_networks_of_other_genres_are_refused(logged):
     assert not paths.result("classify", "scores-relu_sgd-7-random_forest").exists()
 
 
-def test_missing_features_are_asked_for(logged):
+def test_missing_features_are_asked_for(project):
     with pytest.raises(UserError, match="holds no window vectors: run the features stage"):
         classify.run("scores", "relu_sgd", 8, "random_forest")
     with pytest.raises(UserError, match=r"windows.parquet is missing: run the features stage"):

@@ -1,12 +1,8 @@
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-import earlayers
 from earlayers import files, paths
 from earlayers.audio.tables import load_table
 from earlayers.errors import UserError
@@ -18,8 +14,8 @@ CELL = "scores-tunes-relu_sgd-6-random_forest"
 
 
 @pytest.fixture
-def logged(tmp_path, monkeypatch):
-    """Networks of `scores`, and `tunes` with other genres, in the working folder; gives the cells logged."""
+def project(tmp_path, monkeypatch):
+    """Networks of `scores`, and `tunes` with other genres, in the working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EARLAYERS_JOBS", "1")
     changes = {"classifiers.random_forest.trees": 10, "classifiers.random_forest.library": "scikit_learn"}
@@ -31,17 +27,11 @@ def logged(tmp_path, monkeypatch):
     for dataset in ("scores", "tunes"):
         synthetic.write_split(tmp_path, dataset)
     synthetic.write_networks(tmp_path, "scores", "scores-relu_sgd-6")
-    cells = []
-    tracking = SimpleNamespace(log_cell=lambda *cell: cells.append(cell))
-    monkeypatch.setitem(sys.modules, "earlayers.tracking", tracking)
-    monkeypatch.setattr(earlayers, "tracking", tracking, raising=False)
-    return cells
 
 
-def test_the_target_is_classified_by_the_windows_of_every_layer_of_every_network(logged):
+def test_the_target_is_classified_by_the_windows_of_every_layer_of_every_network(project):
     transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
     result = files.read_json(paths.result("transfer", CELL))
-    assert logged == [("transfer", CELL)]
     assert {key: value for key, value in result.items() if key != "accuracy"} == {
         "source": "scores",
         "target": "tunes",
@@ -59,7 +49,7 @@ def test_the_target_is_classified_by_the_windows_of_every_layer_of_every_network
         assert rows["path"].tolist() == split["path"][split["transfer"] == "test"].tolist()
 
 
-def test_votes_match_a_forest_fitted_by_hand_on_the_networks_of_the_source(logged):
+def test_votes_match_a_forest_fitted_by_hand_on_the_networks_of_the_source(project):
     transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
     predictions = pd.read_parquet(paths.predictions("transfer", CELL))
     table, split = load_table(paths.frames("tunes")), pd.read_csv(paths.split("tunes"))
@@ -74,12 +64,11 @@ def test_votes_match_a_forest_fitted_by_hand_on_the_networks_of_the_source(logge
     np.testing.assert_allclose(rows[[f"p_{genre}" for genre in table.genres]], truth, atol=0.11)
 
 
-def test_a_baseline_has_a_forest_seed_in_every_fold_column(logged):
+def test_a_baseline_has_a_forest_seed_in_every_fold_column(project):
     features.run_handmade("tunes", "spectrum")
     transfer.run_handmade("tunes", "spectrum", "random_forest")
     cell = "tunes-spectrum-random_forest"
     result = files.read_json(paths.result("transfer", cell))
-    assert logged == [("transfer", cell)]
     assert (result["source"], result["target"], result["folds"]) == (None, "tunes", 4)
     assert list(result["accuracy"]["window"]) == ["input"]
     assert result["accuracy"]["window"]["input"]["mean"] > 90
@@ -89,12 +78,12 @@ def test_a_baseline_has_a_forest_seed_in_every_fold_column(logged):
     assert by_seed[0] != by_seed[1]
 
 
-def test_missing_networks_of_the_source_are_asked_for(logged):
+def test_missing_networks_of_the_source_are_asked_for(project):
     with pytest.raises(UserError, match="models/scores-relu_sgd-7 holds no networks"):
         transfer.run("scores", "tunes", "relu_sgd", 7, "random_forest")
 
 
-def test_a_target_with_other_frames_is_refused(logged, tmp_path):
+def test_a_target_with_other_frames_is_refused(project, tmp_path):
     synthetic.write_frames(tmp_path / "other", "tunes", bins=9)
     (tmp_path / "build/frames/tunes").rename(tmp_path / "before")
     (tmp_path / "other/build/frames/tunes").rename(tmp_path / "build/frames/tunes")

@@ -9,8 +9,8 @@ import optuna
 import pytest
 
 from earlayers.learning.methods import Method
+from earlayers.learning.searches import Search
 from earlayers.tuning.job import Job
-from earlayers.tuning.spaces import Search
 
 FOLDER = Path(__file__).parent
 

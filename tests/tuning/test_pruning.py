@@ -6,8 +6,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from earlayers.learning.searches import HyperbandPruning, MedianPruning, NoPruning
 from earlayers.tuning.pruning import EpochsThenFolds, build_pruner
-from earlayers.tuning.spaces import HyperbandPruning, MedianPruning, NoPruning
 
 EPOCHS = 4
 MEDIAN = MedianPruning(name="median", startup_trials=2, warmup_epochs=1)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -12,73 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from earlayers.learning.alignment import aligned
+from earlayers.learning.folds import VALIDATION_FRAMES, FoldData
+from earlayers.learning.runs import FoldRun
 from earlayers.learning.seeds import Purpose, generator
-
-if TYPE_CHECKING:
-    from earlayers.learning.runs import FoldRun
 
 # frames of a fold that are standardised at once; 400 are 3 % slower, and 1600 of four folds leave the cache
 CUT_FRAMES = 800
 # a GPU has no such cache, and every call costs it as much as thousands of frames
 GPU_CUT_FRAMES = 16_000
-VALIDATION_FRAMES = 4096
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """One fold of a dataset; the table of frames is shared by all folds and may lie on disk.
-
-    Attributes:
-        frames: not standardised, float32, shape (frames, bins).
-        targets: number of each frame's genre, int64, shape (frames,).
-        train_rows: numbers of the training frames, int64.
-        valid_rows: numbers of the validation frames, int64.
-        mean: of the training frames, float32, shape (bins,).
-        std: likewise, no zeros.
-        genres: names, in the order of their numbers.
-    """
-
-    frames: Tensor
-    targets: Tensor
-    train_rows: Tensor
-    valid_rows: Tensor
-    mean: Tensor
-    std: Tensor
-    genres: tuple[str, ...]
-
-    def to(self, device: torch.device | str) -> FoldData:
-        """The same on a device; itself where it is there already."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
-        return replace(self, **moved)
-
-    def standardised(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        """Some frames, standardised.
-
-        Args:
-            rows: their numbers.
-            out: where to write them, shape (rows, bins).
-
-        Returns:
-            Shape (rows, bins), `out` where given.
-        """
-        return torch.sub(self.frames.index_select(0, rows), self.mean, out=out).div_(self.std)
-
-    def with_validation(self) -> FoldData:
-        """The fold with its validation frames among those to train on.
-
-        Mean and std stay those of the training frames: a second training then sees every frame as the first,
-        which chose how long to train, saw it.
-        """
-        return replace(self, train_rows=torch.cat([self.train_rows, self.valid_rows]))
-
-    def part(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (standardised, shape (rows, bins)) and targets (shape (rows,)) of a whole part in memory."""
-        frames = self.frames.new_empty(len(rows), self.frames.shape[1])
-        for start in range(0, len(rows), VALIDATION_FRAMES):
-            window = slice(start, start + VALIDATION_FRAMES)
-            self.standardised(rows[window], out=frames[window])
-        return frames, self.targets[rows]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor
 
 from earlayers import parallel
-from earlayers.learning.batches import FoldData, StackedBatches, WholeTable
+from earlayers.learning.batches import StackedBatches, WholeTable
 from earlayers.learning.checkpoints import Checkpoints, only_trainer
+from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import HessianFreeSettings, Method, Sgd
 from earlayers.learning.modules import FoldsModule, HessianFreeModule, StackedSgdModule
 from earlayers.learning.network import Network

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from earlayers.settings import Settings
 
 if TYPE_CHECKING:
-    from earlayers.learning.hessian_free import HessianFree
     from earlayers.learning.network import Network
     from earlayers.learning.stack import Stack
     from earlayers.learning.stacked_sgd import StackedSgd
+    from hessian_free import HessianFree
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -57,7 +57,7 @@ class HessianFreeSettings(Settings):
 
     def build(self, network: Network) -> HessianFree:
         """The optimiser of one network."""
-        from earlayers.learning.hessian_free import HessianFree
+        from hessian_free import HessianFree
 
         # without squared gradients, "fisher_diagonal" is estimated from the Gauss-Newton matrix
         known = "fisher_diagonal" if self.preconditioner == "gauss_newton_diagonal" else self.preconditioner

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from earlayers.learning.alignment import aligned
 from earlayers.learning.batches import Cuts
-from earlayers.learning.hessian_free import BernoulliCrossEntropy, HessianFree, SoftmaxCrossEntropy, closures
 from earlayers.learning.methods import HessianFreeSettings, Sgd
 from earlayers.learning.network import Network
 from earlayers.learning.runs import FoldRun
 from earlayers.learning.seeds import Purpose, generator, purpose_seed
 from earlayers.learning.stack import Stack, losses
+from hessian_free import BernoulliCrossEntropy, HessianFree, SoftmaxCrossEntropy, closures
 
 HESSIAN_FREE_LOSSES = {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}
 # columns of the learning curves, and the numbers of a StepReport

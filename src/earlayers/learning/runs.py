@@ -12,7 +12,7 @@ from earlayers.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from earlayers.learning.batches import FoldData
+    from earlayers.learning.folds import FoldData
 
 Weights = dict[str, "Tensor"]
 # what a checkpoint keeps of a run beside the weights

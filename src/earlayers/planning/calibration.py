@@ -27,8 +27,8 @@ from earlayers.planning.units import ForestCost, FrontEndCost, HessianFreeCost, 
 
 if TYPE_CHECKING:
     from earlayers.genres.summaries import Windowing
-    from earlayers.learning.batches import FoldData
     from earlayers.learning.fitting import Fit
+    from earlayers.learning.folds import FoldData
 
 CLIPS = 6
 TABLE_FRAMES = 20_000  # beyond a core's cache, as the real table is
@@ -129,7 +129,7 @@ def made_up(genres: int, bins: int) -> FoldData:
     """A fold of frames: magnitudes whose genres overlap, so that trees grow as deep as on music."""
     import torch
 
-    from earlayers.learning.batches import FoldData
+    from earlayers.learning.folds import FoldData
 
     chance = np.random.default_rng(0)
     targets = chance.integers(0, genres, TABLE_FRAMES)

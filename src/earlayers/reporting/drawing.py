@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-import earlayers.genres.scoring as scoring
 from earlayers import plots
+from earlayers.genres import scoring
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.names import shown
 from earlayers.reporting.pictures import Picture, picture

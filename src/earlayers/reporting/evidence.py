@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-import earlayers.genres.scoring as scoring
 from earlayers import plots
-from earlayers.genres.scoring import Interval
+from earlayers.genres import scoring, significance
+from earlayers.genres.significance import Interval
 from earlayers.params import Params
 from earlayers.reporting.drawing import looks, place
 from earlayers.reporting.findings import Findings
@@ -72,7 +72,7 @@ def duels(findings: Findings, grid: Grid) -> list[Duels]:
 
 def _duels(findings: Findings, grid: Grid, units: int) -> Duels:
     rows = contenders(grid, units)
-    table = scoring.compare({name: findings.of_row(row) for name, row in rows.items()})
+    table = significance.compare({name: findings.of_row(row) for name, row in rows.items()})
     # one triangle is enough: the later of a pair is the row
     pairs = {
         (line["second"], line["first"]): Duel(-line["difference"], line["p_holm"])
@@ -91,7 +91,7 @@ def accuracy_intervals(findings: Findings, grid: Grid) -> Picture:
                 names.append(f"{name}, {units}" if row.learned else name)
     # baselines belong to no size: below all sizes
     order = sorted(range(len(rows)), key=lambda index: not rows[index].learned)
-    found = [scoring.accuracy_interval(findings.of_row(row), resamples=RESAMPLES) for row in rows]
+    found = [significance.accuracy_interval(findings.of_row(row), resamples=RESAMPLES) for row in rows]
     title = "All layers over windows, and the baselines"
     return _intervals(
         f"intervals-{place(grid)}",
@@ -125,7 +125,7 @@ def gains(findings: Findings, grid: Grid) -> list[Picture]:
 def gain(findings: Findings, row: Row, base: Row) -> Interval:
     """Estimate how many points a row stands above another on the same clips."""
     first, second = findings.of_row(row), findings.of_row(base)
-    return scoring.difference_interval(first, second, resamples=RESAMPLES)
+    return significance.difference_interval(first, second, resamples=RESAMPLES)
 
 
 def _gains(findings: Findings, grid: Grid, units: int, base: Row) -> Picture:

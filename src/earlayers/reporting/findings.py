@@ -8,15 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from earlayers import files, paths
+from earlayers import cells, files, paths
+from earlayers.cells import Cell
+from earlayers.champion import choose
 from earlayers.errors import UserError
 from earlayers.params import Params
-from earlayers.reporting import cells
-from earlayers.reporting.cells import Cell
 from earlayers.reporting.rows import Row, rows_of_cell
 from earlayers.reporting.tables import Clips, Grid, grids
 from earlayers.reporting.timing import Timing, Training, timings
-from earlayers.serving.champion import choose
 
 
 @dataclass(frozen=True)

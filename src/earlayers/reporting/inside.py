@@ -11,7 +11,7 @@ import pandas as pd
 
 from earlayers import paths, plots
 from earlayers.audio.tables import FrameTable, load_split, load_table
-from earlayers.reporting.cells import Cell
+from earlayers.cells import Cell
 from earlayers.reporting.drawing import looks
 from earlayers.reporting.evidence import input_baseline
 from earlayers.reporting.findings import Findings

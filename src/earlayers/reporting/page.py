@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from earlayers.genres.scoring import Interval
+from earlayers.genres.significance import Interval
 from earlayers.reporting import drawing, evidence, inside, trial, variants
 from earlayers.reporting.evidence import Duels, Vote
 from earlayers.reporting.findings import Findings

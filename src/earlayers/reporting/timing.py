@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from earlayers.reporting.cells import Cell
+from earlayers.cells import Cell
 
 
 @dataclass(frozen=True)

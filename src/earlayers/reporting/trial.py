@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import earlayers.genres.scoring as scoring
+from earlayers.genres import significance
 from earlayers.reporting.claims import PAPER_UNITS, SPEEDS, TITLES, Difference, Place, accuracy_claims
 from earlayers.reporting.evidence import RESAMPLES, input_baseline
 from earlayers.reporting.findings import Findings
@@ -97,7 +97,7 @@ def _places(findings: Findings, units: dict[str, int]) -> dict[Place, Row]:
 
 def _condition(findings: Findings, places: dict[Place, Row], one: Difference) -> Found:
     weighted = [(weight, findings.of_row(places[place])) for weight, place in one.parts]
-    interval = scoring.contrast_interval(weighted, resamples=RESAMPLES)
+    interval = significance.contrast_interval(weighted, resamples=RESAMPLES)
     numbers = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
     rounded = {name: round(number, DECIMALS) for name, number in numbers.items()}
     return {"what": one.what, "unit": "points", "paper": _of_the_paper(one)} | rounded
@@ -123,11 +123,11 @@ def _pairs(findings: Findings, places: dict[Place, Row], pairs: Sequence[Differe
     for pair in pairs:
         (_, better), (_, other) = pair.parts
         if better in places and other in places:
-            test = scoring.mcnemar(findings.of_row(places[better]), findings.of_row(places[other]))
+            test = significance.mcnemar(findings.of_row(places[better]), findings.of_row(places[other]))
             cell = {"representation": better.representation, "units": places[better].hidden_units}
             cell |= {"layer": better.layer, "aggregation": better.aggregation}
             found.append(_condition(findings, places, pair) | cell | {"p_value": test.p_value})
-    corrected = scoring.holm([one["p_value"] for one in found])
+    corrected = significance.holm([one["p_value"] for one in found])
     return [one | {"p_holm": float(p_holm)} for one, p_holm in zip(found, corrected, strict=True)]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import earlayers.genres.scoring as scoring
-from earlayers.genres.scoring import Interval
+from earlayers.genres import significance
+from earlayers.genres.significance import Interval
 from earlayers.reporting.evidence import RESAMPLES
 from earlayers.reporting.findings import Findings, Variant
 from earlayers.reporting.rows import Row
@@ -74,7 +74,7 @@ def _gain(changed: pd.DataFrame, base: pd.DataFrame) -> Interval | None:
             return None
         # drawn into other folds, but each clip was tested once: the clip alone makes the pair
         pair = [table.assign(fold=0) for table in pair]
-    return scoring.difference_interval(pair[0], pair[1], resamples=RESAMPLES)
+    return significance.difference_interval(pair[0], pair[1], resamples=RESAMPLES)
 
 
 def luck(variants: Sequence[Variant]) -> list[Luck]:

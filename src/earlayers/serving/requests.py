@@ -44,7 +44,7 @@ def columns(genres: list[str]) -> list[str]:
 
 def _answer_one(predictor: Predictor, text: Any) -> dict[str, Any]:
     from earlayers.audio.decoding import Unreadable
-    from earlayers.prediction import row_of_file
+    from earlayers.serving.prediction import row_of_file
 
     empty = dict.fromkeys(columns(predictor.genres), 0.0) | {"genre": "", "error": ""}
     try:

@@ -130,7 +130,6 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
     }
     kept = [KeepTask(task, best, paths.network(cell, task.fold).resolve(), facts) for task in tasks]
     parallel_map(_keep_fold, kept, description=f"keep {cell}", name=lambda task: f"fold {task.fold.fold}")
-    _log(cell)
 
 
 def run_handmade(dataset: str, handmade: str, classifier: str) -> None:
@@ -167,7 +166,6 @@ def run_handmade(dataset: str, handmade: str, classifier: str) -> None:
     ]
     identity = {"dataset": dataset, "representation": handmade, "hidden_units": None}
     _classify(cell, identity, tasks, table)
-    _log(cell)
 
 
 def _layers(features: Path) -> list[str]:
@@ -236,9 +234,3 @@ def _keep_fold(task: KeepTask) -> None:
     # predicting with another fold's network would give labels without any sign that they are wrong
     checksum = {"fold": task.fold.fold, "network_sha256": hashlib.sha256(weights).hexdigest()}
     save_classifier(task.folder, classifier, {**task.facts, **checksum})
-
-
-def _log(cell: str) -> None:
-    from earlayers import tracking
-
-    tracking.log_cell("classify", cell)

@@ -13,17 +13,15 @@ import numpy as np
 
 from earlayers import parallel, params, paths
 from earlayers.audio.scaling import Scaler
-from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.audio.tables import load_split, load_table
 from earlayers.errors import UserError
 from earlayers.files import write_json, write_text
 from earlayers.learning.checkpoints import only_trainer
 from earlayers.learning.seeds import fold_seed
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from earlayers.learning.batches import FoldData
     from earlayers.learning.fitting import Fit
+    from earlayers.learning.folds import FoldData
 
 logger = logging.getLogger(__name__)
 CURVE_COLUMNS = ("fold", "epoch", "seconds", "training_seconds", "train_loss", "valid_loss", "valid_accuracy")
@@ -75,9 +73,6 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
         _write_results(dataset, method, hidden_units, [fold for group in done for fold in group])
         # only now: until everything is on disk, a rerun takes the folds that are done from here
         shutil.rmtree(states)
-    from earlayers import tracking
-
-    tracking.log_cell("train", cell)
 
 
 def _groups(folds: int, *, stacked: bool) -> list[tuple[int, ...]]:
@@ -97,6 +92,7 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
     Returns:
         For each fold: fold, history, best_epoch, stopped, seconds, and after a refit refit_seconds.
     """
+    from earlayers.learning.folds import fold_data
     from earlayers.learning.network import save_network
 
     table, split = load_table(paths.frames(task.dataset)), load_split(paths.split(task.dataset))
@@ -152,72 +148,6 @@ def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
         "audio": task.settings.audio.model_dump(),
         "frames": task.settings.frames.model_dump(),
     }
-
-
-def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
-    """One fold's frames, standardised by its training tracks alone.
-
-    Args:
-        table: of the dataset; its frames are not copied.
-        split: a row per usable track in the table's order.
-        column: of the split, `fold_0`, ...
-
-    Returns:
-        What `fit` takes.
-
-    Raises:
-        UserError: when table and split disagree, or a part is empty.
-    """
-    import torch
-
-    from earlayers.learning.batches import FoldData
-
-    tracks = table.tracks
-    if list(tracks["path"]) != list(split["path"]):
-        raise UserError(
-            f"the split must list the {len(tracks)} usable tracks in their order, found {len(split)} rows "
-            "that differ: run the split stage again"
-        )
-    parts = {part: np.flatnonzero(split[column] == part) for part in ("train", "valid")}
-    for part, members in parts.items():
-        if not len(members):
-            raise UserError(
-                f"{column} must have tracks to {part} on, found none: see the split in params.yaml"
-            )
-    numbers = {genre: number for number, genre in enumerate(table.genres)}
-    targets = np.repeat([numbers[genre] for genre in tracks["genre"]], tracks["frames"])
-    training = tracks.iloc[parts["train"]]
-    scaler = Scaler.from_sums(table.sums[training["row"]], training["frames"].to_numpy())
-    rows = {
-        part: np.concatenate([_rows(table, track) for track in members.tolist()])
-        for part, members in parts.items()
-    }
-    return FoldData(
-        frames=_shared(table.frames),
-        targets=torch.from_numpy(targets),
-        train_rows=torch.from_numpy(rows["train"]),
-        valid_rows=torch.from_numpy(rows["valid"]),
-        mean=torch.from_numpy(scaler.mean),
-        std=torch.from_numpy(scaler.std),
-        genres=tuple(table.genres),
-    )
-
-
-def _rows(table: FrameTable, track: int) -> np.ndarray:
-    rows = table.rows(track)
-    return np.arange(rows.start, rows.stop)
-
-
-def _shared(frames: np.ndarray) -> Any:
-    """The memory-mapped table as a tensor, without a copy: all processes share its pages."""
-    import warnings
-
-    import torch
-
-    with warnings.catch_warnings():
-        # the map is read-only and so are we
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        return torch.from_numpy(frames)
 
 
 def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict[str, Any]]) -> None:

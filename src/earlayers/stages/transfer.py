@@ -167,9 +167,7 @@ def _vote(task: Task) -> list[Ballot]:
 
 
 def _finish(cell: str, identity: Mapping[str, Any], tasks: Sequence[Task], table: FrameTable) -> None:
-    """Classify with every task, write what was found, then log it."""
-    from earlayers import tracking
-
+    """Classify with every task and write predictions and accuracies."""
     ballots = parallel_map(
         _vote, tasks, description=f"transfer {cell}", name=lambda task: f"fold {task.fold}"
     )
@@ -184,4 +182,3 @@ def _finish(cell: str, identity: Mapping[str, Any], tasks: Sequence[Task], table
         "accuracy": accuracies(predictions),
     }
     files.write_json(paths.result("transfer", cell), content)
-    tracking.log_cell("transfer", cell)

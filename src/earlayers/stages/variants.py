@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,8 +51,6 @@ def run(name: str) -> None:
     folder.mkdir(parents=True)
     params.write(after, folder / paths.PARAMS)
     _link(paths.data(variant.dataset), folder)
-    # a variant is no cell of params.yaml; its results are shown in the report
-    os.environ["EARLAYERS_TRACKING"] = "off"
     result = _run_steps(variant, before, after, folder)
     predictions = _judged(variant, folder)
     if variant.layers == "voted":

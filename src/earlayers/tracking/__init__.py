@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 from earlayers import params as parameters
 from earlayers import paths
+from earlayers.cells import Cell, classified, trained, transferred
 from earlayers.errors import UserError
 from earlayers.params import Params
-from earlayers.reporting.cells import Cell, classified, trained, transferred
 
 STAGES = {"train": trained, "classify": classified, "transfer": transferred}
 log = logging.getLogger(__name__)

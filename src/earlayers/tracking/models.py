@@ -22,10 +22,10 @@ from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
-from earlayers import paths
+from earlayers import champion, paths
+from earlayers.cells import Cell
 from earlayers.files import read_json
-from earlayers.reporting.cells import Cell
-from earlayers.serving import champion, requests
+from earlayers.serving import requests
 from earlayers.tracking.records import Record
 
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from earlayers import params, paths
-from earlayers.reporting.cells import Cell
+from earlayers.cells import Cell
 
 LOCK = Path("dvc.lock")
 

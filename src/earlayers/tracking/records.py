@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earlayers import paths
+from earlayers.cells import Cell
 from earlayers.errors import UserError
 from earlayers.files import read_json
-from earlayers.reporting.cells import Cell
 from earlayers.settings import Settings
 from earlayers.tracking import provenance
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from earlayers import champion
 from earlayers.errors import UserError
-from earlayers.serving import champion
 from earlayers.tracking.records import gather
 
 if TYPE_CHECKING:

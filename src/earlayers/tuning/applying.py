@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from earlayers.errors import UserError
 from earlayers.files import write_text
-from earlayers.tuning.spaces import Value, Values
+from earlayers.learning.searches import Value, Values
 
 
 @dataclass(frozen=True)

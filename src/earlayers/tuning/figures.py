@@ -15,9 +15,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from earlayers.learning.searches import Choice, Dimension
 from earlayers.plots.style import GRID, INK, QUIET, label, panel
 from earlayers.tuning.job import Job
-from earlayers.tuning.spaces import Choice, Dimension
 from earlayers.tuning.study import accuracy, paper_trial
 from earlayers.tuning.summary import cost, fold_accuracies
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from earlayers.learning.methods import Method
+from earlayers.learning.searches import Search
 from earlayers.settings import Settings
-from earlayers.tuning.spaces import Search
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Objective = Literal["accuracy", "seconds"]

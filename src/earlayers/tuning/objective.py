@@ -12,8 +12,8 @@ from typing import Any, NoReturn, Protocol
 from optuna import Trial, TrialPruned
 
 from earlayers.learning.methods import Method
+from earlayers.learning.searches import Choice, Dimension, FloatRange, Value, Values, with_values
 from earlayers.tuning.job import Job
-from earlayers.tuning.spaces import Values, with_values
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Objective:
         search = self.job.search
         names = list(search.grid) if self.job.on_grid else list(search.space)
         values: Values = search.paper_values()
-        values |= {name: search.space[name].suggest(trial, name) for name in names}
+        values |= {name: suggest(trial, name, search.space[name]) for name in names}
         method = with_values(self.job.method, values)
         return method.model_copy(update={"max_epochs": search.max_epochs})
 
@@ -160,3 +160,12 @@ class Objective:
 
     def _mean_accuracy(self) -> float:
         return sum(score.accuracy for score in self.scores) / len(self.scores)
+
+
+def suggest(trial: Trial, name: str, dimension: Dimension) -> Value:
+    """Ask the sampler for a value of a dimension."""
+    if isinstance(dimension, Choice):
+        return trial.suggest_categorical(name, dimension.choices)  # type: ignore[return-value]
+    if isinstance(dimension, FloatRange):
+        return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+    return trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)

@@ -8,7 +8,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from earlayers.tuning.spaces import HyperbandPruning, MedianPruning, NoPruning
+from earlayers.learning.searches import HyperbandPruning, MedianPruning, NoPruning
 
 
 class EpochsThenFolds(BasePruner):

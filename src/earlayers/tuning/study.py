@@ -15,8 +15,8 @@ from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from earlayers.learning.searches import Values, with_values
 from earlayers.tuning.job import Job
-from earlayers.tuning.spaces import Values, with_values
 from earlayers.tuning.storage import MISSED_HEARTBEATS, open_storage, retry
 
 DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "seconds": StudyDirection.MINIMIZE}

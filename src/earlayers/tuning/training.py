@@ -12,9 +12,9 @@ import torch
 from earlayers.audio.tables import load_split, load_table
 from earlayers.errors import UserError
 from earlayers.learning.fitting import fit
+from earlayers.learning.folds import fold_data
 from earlayers.learning.methods import Method
 from earlayers.learning.seeds import fold_seed
-from earlayers.stages.train import fold_data  # the frames of a fold exactly as the train stage cuts them
 from earlayers.tuning.job import Job
 from earlayers.tuning.objective import Diverged, FoldScore, Row
 

@@ -11,9 +11,9 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from earlayers.learning.searches import with_values
 from earlayers.tracking.studies import StudyRecord, TrialRecord
 from earlayers.tuning.job import Job
-from earlayers.tuning.spaces import with_values
 from earlayers.tuning.study import best_trial, paper_trial, values_of
 from earlayers.tuning.summary import cost, counts, entry, fold_accuracies, gain, why_ended
 

@@ -1,0 +1,101 @@
+"""Which network and forest are the best: chosen on validation clips alone, never on test clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earlayers import paths
+from earlayers.cells import Cell, classified
+from earlayers.errors import UserError
+from earlayers.files import read_json
+
+if TYPE_CHECKING:
+    from earlayers.params import Params
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The cell whose forest named most validation clips rightly, and the fold whose network is used.
+
+    Attributes:
+        cell: a learned cell of the classify stage.
+        fold: the one whose network has the best validation accuracy.
+        layer: what the forest was fed: "1", "2", ... or "all".
+        validation_accuracy: percent of validation clips, mean over folds; forests fitted on training clips.
+    """
+
+    cell: Cell
+    fold: int
+    layer: str
+    validation_accuracy: float
+
+    @property
+    def network_folder(self) -> Path:
+        """Where the network lies."""
+        return paths.network(self.cell.network, self.fold)
+
+    @property
+    def forest_folder(self) -> Path:
+        """Where the forest lies."""
+        return paths.network(self.cell.name, self.fold)
+
+
+def choose(params: Params) -> Champion:
+    """Find the champion among the learned cells that params.yaml declares.
+
+    Args:
+        params: declares the cells.
+
+    Raises:
+        UserError: when no learned cell has been classified yet.
+    """
+    found = []
+    for cell, result in _candidates(params):
+        layer, accuracy = best_layer(result)
+        # of equals the smaller network, then the first by name: the choice must not depend on the order
+        found.append(((-accuracy, cell.hidden_units, cell.name), cell, layer))
+    if not found:
+        folder = paths.result("classify", "x").parent
+        raise UserError(f"no learned cell has results under {folder}: run `dvc repro` first")
+    (loss, _, _), cell, layer = min(found, key=lambda item: item[0])
+    return Champion(cell, best_fold(cell), layer, -loss)
+
+
+def count(params: Params) -> int:
+    """How many cells the champion was chosen from."""
+    return len(_candidates(params))
+
+
+def _candidates(params: Params) -> list[tuple[Cell, Any]]:
+    learned = [cell for cell in classified(params) if cell.hidden_units is not None]
+    files = [(cell, paths.result("classify", cell.name)) for cell in learned]
+    return [(cell, read_json(path)) for cell, path in files if path.exists()]
+
+
+def best_layer(result: Any) -> tuple[str, float]:
+    """The layer with the best validation accuracy over windows, and that accuracy.
+
+    Args:
+        result: content of results/classify/<cell>.json of a learned cell.
+    """
+    layers = result["validation"]["window"]
+    layer = max(layers, key=lambda name: layers[name]["mean"] or 0)
+    return layer, float(layers[layer]["mean"] or 0)
+
+
+def best_fold(cell: Cell) -> int:
+    """The fold whose network got most validation frames right.
+
+    Args:
+        cell: a learned cell of the classify stage.
+
+    Raises:
+        UserError: when the results of its training are missing.
+    """
+    path = paths.result("train", cell.network)
+    if not path.exists():
+        raise UserError(f"{path} is missing: `dvc repro` makes it")
+    folds = read_json(path)["folds"]
+    return int(max(folds, key=lambda fold: folds[fold]["valid_accuracy"]))

@@ -1,0 +1,58 @@
+"""data: scores -> data/scores and data/tunes; soundtracks on request; other datasets are looked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from earlayers import params, paths
+from earlayers.errors import UserError
+
+app = typer.Typer()
+log = logging.getLogger(__name__)
+Datasets = Annotated[list[str] | None, typer.Argument(help="scores and tunes where none is named")]
+
+
+@app.command(rich_help_panel="Tools")
+def data(datasets: Datasets = None) -> None:
+    """Make the default data, or check that a dataset of yours is there; what is complete stays as it is."""
+    from earlayers.default_data.repertoires import REPERTOIRES
+
+    for name in datasets or REPERTOIRES:
+        if name in REPERTOIRES or name == "soundtracks":
+            make(name)
+        else:
+            look_for(name)
+
+
+def make(name: str) -> None:
+    """Make a dataset that the project can make, and say what was made and what was skipped."""
+    from earlayers.default_data.building import make_dataset
+    from earlayers.default_data.repertoires import REPERTOIRES
+    from earlayers.default_data.soundtracks import make_soundtracks
+
+    folder = paths.data(name)
+    made = make_dataset(folder, REPERTOIRES[name]) if name in REPERTOIRES else make_soundtracks(folder)
+    if made.was_complete:
+        log.info("%s is complete: %d clips", folder, made.clips)
+        return
+    log.info(
+        "made %d clips in %s; skipped %d%s", made.clips, folder, len(made.skipped), ":" * bool(made.skipped)
+    )
+    for reason in made.skipped:
+        log.info("  %s", reason)
+
+
+def look_for(name: str) -> None:
+    """Check that a user's own dataset, named in params.yaml, lies where and how it should."""
+    known = params.load().datasets
+    if name not in known:
+        raise UserError(
+            f"earlayers data makes scores, tunes and soundtracks, and looks for the datasets of params.yaml "
+            f"({', '.join(known)}); {name!r} is none of them"
+        )
+    tracks = known[name].tracks(paths.data(name))
+    genres = {track.genre for track in tracks}
+    log.info("%s is there: %d files, %d genres", paths.data(name), len(tracks), len(genres))

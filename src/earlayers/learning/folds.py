@@ -1,0 +1,133 @@
+"""One fold's frames, cut from the table of a dataset as its split says."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from earlayers.audio.scaling import Scaler
+from earlayers.audio.tables import FrameTable
+from earlayers.errors import UserError
+
+VALIDATION_FRAMES = 4096
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """One fold of a dataset; the table of frames is shared by all folds and may lie on disk.
+
+    Attributes:
+        frames: not standardised, float32, shape (frames, bins).
+        targets: number of each frame's genre, int64, shape (frames,).
+        train_rows: numbers of the training frames, int64.
+        valid_rows: numbers of the validation frames, int64.
+        mean: of the training frames, float32, shape (bins,).
+        std: likewise, no zeros.
+        genres: names, in the order of their numbers.
+    """
+
+    frames: Tensor
+    targets: Tensor
+    train_rows: Tensor
+    valid_rows: Tensor
+    mean: Tensor
+    std: Tensor
+    genres: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> FoldData:
+        """The same on a device; itself where it is there already."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return replace(self, **moved)
+
+    def standardised(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """Some frames, standardised.
+
+        Args:
+            rows: their numbers.
+            out: where to write them, shape (rows, bins).
+
+        Returns:
+            Shape (rows, bins), `out` where given.
+        """
+        return torch.sub(self.frames.index_select(0, rows), self.mean, out=out).div_(self.std)
+
+    def with_validation(self) -> FoldData:
+        """The fold with its validation frames among those to train on.
+
+        Mean and std stay those of the training frames: a second training then sees every frame as the first,
+        which chose how long to train, saw it.
+        """
+        return replace(self, train_rows=torch.cat([self.train_rows, self.valid_rows]))
+
+    def part(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (standardised, shape (rows, bins)) and targets (shape (rows,)) of a whole part in memory."""
+        frames = self.frames.new_empty(len(rows), self.frames.shape[1])
+        for start in range(0, len(rows), VALIDATION_FRAMES):
+            window = slice(start, start + VALIDATION_FRAMES)
+            self.standardised(rows[window], out=frames[window])
+        return frames, self.targets[rows]
+
+
+def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
+    """One fold's frames, standardised by its training tracks alone.
+
+    Args:
+        table: of the dataset; its frames are not copied.
+        split: a row per usable track in the table's order.
+        column: of the split, `fold_0`, ...
+
+    Returns:
+        What `fit` takes.
+
+    Raises:
+        UserError: when table and split disagree, or a part is empty.
+    """
+    tracks = table.tracks
+    if list(tracks["path"]) != list(split["path"]):
+        raise UserError(
+            f"the split must list the {len(tracks)} usable tracks in their order, found {len(split)} rows "
+            "that differ: run the split stage again"
+        )
+    parts = {part: np.flatnonzero(split[column] == part) for part in ("train", "valid")}
+    for part, members in parts.items():
+        if not len(members):
+            raise UserError(
+                f"{column} must have tracks to {part} on, found none: see the split in params.yaml"
+            )
+    numbers = {genre: number for number, genre in enumerate(table.genres)}
+    targets = np.repeat([numbers[genre] for genre in tracks["genre"]], tracks["frames"])
+    training = tracks.iloc[parts["train"]]
+    scaler = Scaler.from_sums(table.sums[training["row"]], training["frames"].to_numpy())
+    rows = {
+        part: np.concatenate([_rows(table, track) for track in members.tolist()])
+        for part, members in parts.items()
+    }
+    return FoldData(
+        frames=_shared(table.frames),
+        targets=torch.from_numpy(targets),
+        train_rows=torch.from_numpy(rows["train"]),
+        valid_rows=torch.from_numpy(rows["valid"]),
+        mean=torch.from_numpy(scaler.mean),
+        std=torch.from_numpy(scaler.std),
+        genres=tuple(table.genres),
+    )
+
+
+def _rows(table: FrameTable, track: int) -> np.ndarray:
+    rows = table.rows(track)
+    return np.arange(rows.start, rows.stop)
+
+
+def _shared(frames: np.ndarray) -> Any:
+    """The memory-mapped table as a tensor, without a copy: all processes share its pages."""
+    with warnings.catch_warnings():
+        # the map is read-only and so are we
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(frames)

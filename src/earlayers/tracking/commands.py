@@ -1,0 +1,66 @@
+"""sync, ui, serve: runs in MLflow, its page, its model server; a run as soon as a stage has ended."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earlayers.errors import UserError
+
+app = typer.Typer()
+TOOLS, RECORDS = "Tools", "Records"
+Port = Annotated[int, typer.Option(help="the next free one where it is taken")]
+CARD = Path("docs/model_card.md")
+log = logging.getLogger(__name__)
+MEANINGS = {
+    "created": "created",
+    "completed": "got a model or a picture",
+    "present": "there already",
+    "stale": "left out: params.yaml changed since they ran (dvc repro)",
+    "missing": "not run yet (dvc repro)",
+}
+
+
+def after_stage(stage: str, cell: str) -> None:
+    """Show the results of a stage that has just ended; see `tracking.log_cell`."""
+    from earlayers import tracking
+
+    if stage in tracking.STAGES:
+        tracking.log_cell(stage, cell)
+
+
+@app.command(rich_help_panel=RECORDS)
+def sync() -> None:
+    """Create the MLflow runs that are missing, once each, and write the model card."""
+    from earlayers import params, tracking
+    from earlayers.files import write_text
+    from earlayers.reporting import model_card
+
+    try:
+        write_text(CARD, model_card.model_card(params.load()))
+    except UserError as error:
+        log.info("no model card yet: %s", error)
+    counts = tracking.sync()
+    done = [f"{counts[name]} {meaning}" for name, meaning in MEANINGS.items() if counts[name]]
+    log.info("MLflow runs: %s", ", ".join(done) or "none declared")
+
+
+@app.command(rich_help_panel=TOOLS)
+def ui(
+    port: Annotated[int, typer.Option(help="of the page; the next free one where it is taken")] = 5000,
+) -> None:
+    """Open MLflow on the table of runs; Ctrl-C stops it."""
+    from earlayers.tracking import servers
+
+    servers.show_runs(port)
+
+
+@app.command(rich_help_panel=TOOLS)
+def serve(port: Port = 5001) -> None:
+    """Answer requests for genres on this machine; Ctrl-C stops it."""
+    from earlayers.tracking import servers
+
+    servers.serve(port)

@@ -1,0 +1,52 @@
+"""The stages predict and embed write one table and say what they could not read."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from earlayers.errors import UserError
+from earlayers.serving import commands
+from tests import synthetic
+from tests.helpers import tone
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    synthetic.write_project(tmp_path, synthetic.METHOD)
+    synthetic.write_models()
+    soundfile.write("good.wav", tone(300.0, 6.0), 22050)
+    Path("bad.wav").write_bytes(b"junk")
+    return tmp_path
+
+
+def test_predictions_are_a_csv_file_with_a_row_a_file(project, caplog):
+    with caplog.at_level(logging.INFO):
+        commands.predict(["good.wav", "bad.wav"], out="out/table.csv")
+    table = pd.read_csv("out/table.csv", keep_default_na=False)
+    assert table["file"].tolist() == ["good.wav", "bad.wav"]
+    known = ["file", "genre", "vote_share", "windows", "seconds"]
+    assert list(table.columns) == [*known, "p_high", "p_low", "p_middle", "warnings", "error"]
+    assert table["genre"][0] in synthetic.GENRES
+    assert table["genre"][1] == ""
+    assert "out/table.csv: 2 files, 1 of them could not be read" in caplog.text
+
+
+def test_features_are_a_parquet_file_with_an_array_a_layer(project):
+    commands.embed(["good.wav", "bad.wav"], out="features.parquet")
+    table = pd.read_parquet("features.parquet")
+    assert table["file"].tolist() == ["good.wav", "bad.wav"]
+    assert np.stack([table["layer_2"][0]]).shape == (1, 2 * synthetic.UNITS)
+    assert table["error"][1].startswith("no readable sound format")
+
+
+def test_not_one_readable_file_is_an_error_after_the_table_is_written(project):
+    with pytest.raises(UserError, match="not one of 1 files could be read"):
+        commands.predict(["bad.wav"])
+    assert Path("predictions.csv").exists()

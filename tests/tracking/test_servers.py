@@ -1,0 +1,152 @@
+"""The server of `make serve` outlives 200 senseless requests; the one of `make ui` shows the runs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import soundfile
+
+from earlayers import tracking
+from earlayers.errors import UserError
+from earlayers.tracking import servers
+from tests import synthetic
+from tests.helpers import tone
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("served")
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        synthetic.write_project(folder, synthetic.METHOD)
+        with pytest.raises(UserError, match="no champion is registered"):
+            servers.serve(5001)
+        with pytest.raises(UserError, match="holds no run"):
+            servers.show_runs(5000)
+        synthetic.write_models()
+        tracking.sync(progress=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def server(project) -> Iterator[str]:
+    with servers.model_server(str(tracking.champion()), servers.free_port(5100)) as (address, running):
+        yield f"{address}/invocations"
+        group = running.process.pid
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)  # nothing that it started is left
+
+
+def ask(address: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
+    request = urllib.request.Request(address, data=body, headers={"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def sound() -> bytes:
+    content = io.BytesIO()
+    soundfile.write(content, tone(300.0, 6.0), 22050, format="WAV")
+    return content.getvalue()
+
+
+def records(*content: object) -> bytes:
+    return json.dumps({"dataframe_records": [{"audio": item} for item in content]}).encode()
+
+
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def senseless(chance: random.Random, good: bytes) -> tuple[bytes, str]:
+    """A request that no reasonable client sends: (body, content type)."""
+    noise = chance.randbytes(chance.randrange(2000))
+    cut = good[: chance.randrange(len(good))]
+    flipped = bytearray(good)
+    for _ in range(20):
+        flipped[chance.randrange(60)] ^= 1 << chance.randrange(8)
+    body = chance.choice(
+        [
+            noise,
+            records(encoded(noise)),
+            records(encoded(cut)),
+            records(encoded(bytes(flipped))),
+            records(noise.decode("latin-1")),
+            records(*[chance.choice([None, 1, True, [], {}, "", "x" * 10, "/etc/passwd"]) for _ in range(4)]),
+            records("A" * chance.randrange(3_000_000)),
+            json.dumps({"dataframe_records": [{"path": "/etc/passwd"}]}).encode(),
+            json.dumps({"dataframe_split": {"columns": ["a", "audio"], "data": [[1]]}}).encode(),
+            json.dumps({"inputs": chance.choice([[], {}, 1, "x", [[1, 2]], {"audio": [1]}])}).encode(),
+            json.dumps({"instances": [{"audio": "x"}], "params": {"a": [1]}}).encode(),
+            json.dumps(chance.choice([None, [], 1, "x", {"a": 1}])).encode(),
+            b'{"dataframe_records": ' + b"[" * 500,
+        ]
+    )
+    kinds = ["application/json"] * 8 + ["text/csv", "text/plain", "application/vnd.apache.parquet", "x/y"]
+    return body, chance.choice(kinds)
+
+
+def test_a_recording_gets_its_genre(server):
+    status, answer = ask(server, records(encoded(sound())))
+    row = json.loads(answer)["predictions"][0]
+    assert (status, row["error"]) == (200, "")
+    assert row["genre"] in synthetic.GENRES
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the line for the shell uses curl")
+def test_the_line_for_the_shell_that_is_shown_works(server, tmp_path):
+    (tmp_path / "song.mp3").write_bytes(sound())
+    line = servers.example(server.removesuffix("/invocations"))
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(done.stdout)["predictions"][0]["error"] == ""
+
+
+def test_two_hundred_senseless_requests_get_a_refusal_or_an_error_row_and_the_server_lives(server):
+    chance, good = random.Random(0), sound()
+    before = ask(server, records(encoded(good)))
+    statuses = []
+    for _ in range(200):
+        status, answer = ask(server, *senseless(chance, good))
+        statuses.append(status)
+        if status == 200:
+            rows = json.loads(answer)["predictions"]
+            assert all(row["error"] or row["seconds"] >= 5 for row in rows)
+    assert {status for status in statuses if status != 200 and not 400 <= status < 500} == set()
+    assert statuses.count(200) > 20  # error rows were among the answers
+    assert ask(server, records(encoded(good))) == before
+
+
+def test_the_page_of_runs_is_served_and_stopped(project):
+    page, runs = tracking.table_of_runs("classify")
+    with servers.page_server(servers.free_port(5200)) as (address, running):
+        port = int(address.rpartition(":")[2])
+        assert servers.free_port(port) != port
+        with urllib.request.urlopen(f"{address}{page}", timeout=60) as answer:
+            assert b"<html" in answer.read()
+        group = running.process.pid
+    assert runs == 2
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+
+
+def test_a_server_that_cannot_start_says_why(project):
+    with (
+        servers.started(["server", "--no-such-option"], {}) as running,
+        pytest.raises(UserError, match="No such option"),
+    ):
+        running.wait_for("http://127.0.0.1:9/health")
