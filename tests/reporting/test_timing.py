@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from earlayers.cells import Cell
-from earlayers.reporting.timing import Training, csv_timing, reached, timings
+from earlayers.reporting.timing import TrainedCell, csv_timing, reached, timings
 
 
 def training(method, curves, *, units=50):
@@ -21,7 +21,7 @@ def training(method, curves, *, units=50):
         }
         for fold, part in table.groupby("fold")
     }
-    return Training(cell, {"folds": folds}, table)
+    return TrainedCell(cell, {"folds": folds}, table)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +9,21 @@ from typing import Any
 import pandas as pd
 
 from earlayers.cells import Cell
+from earlayers.reporting.rows import csv_text
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainedCell:
     """One trained cell: results/train/<cell>.json as `result`, and the table of its learning curves."""
 
     cell: Cell
     result: dict[str, Any]
     curves: pd.DataFrame
+
+    @property
+    def best_by_fold(self) -> pd.Series:
+        """The best validation accuracy of every fold, percent, indexed by fold."""
+        return self.curves.groupby("fold")["valid_accuracy"].max()
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Timing:
     reached: dict[str, Reached]
 
 
-def timings(trainings: Sequence[Training]) -> list[Timing]:
+def timings(trainings: Sequence[TrainedCell]) -> list[Timing]:
     """Compare every training with the others of the same dataset and size.
 
     Args:
@@ -57,41 +61,33 @@ def timings(trainings: Sequence[Training]) -> list[Timing]:
     Returns:
         Their times, in the same order.
     """
-    return [_timing(training, _rivals(training, trainings)) for training in trainings]
+    return [_timing(training, trainings) for training in trainings]
 
 
-def _rivals(training: Training, trainings: Sequence[Training]) -> list[Training]:
-    place = (training.cell.dataset, training.cell.hidden_units)
-    return [other for other in trainings if (other.cell.dataset, other.cell.hidden_units) == place]
-
-
-def _timing(training: Training, rivals: Sequence[Training]) -> Timing:
-    folds = list(training.result["folds"].values())
-    own = _best_by_fold(training)
+def _timing(training: TrainedCell, trainings: Sequence[TrainedCell]) -> Timing:
+    cell, folds = training.cell, pd.DataFrame(list(training.result["folds"].values()))
     return Timing(
-        cell=training.cell,
-        seconds_mean=_mean([fold["seconds"] for fold in folds]),
-        seconds_total=sum(fold["seconds"] for fold in folds),
-        epochs=_mean([fold["epochs"] for fold in folds]),
-        best_epoch=_mean([fold["best_epoch"] for fold in folds]),
-        seconds_to_best=reached(training.curves, own).seconds or 0.0,
-        valid_accuracy=float(own.mean()),
+        cell=cell,
+        seconds_mean=float(folds["seconds"].mean()),
+        seconds_total=float(folds["seconds"].sum()),
+        epochs=float(folds["epochs"].mean()),
+        best_epoch=float(folds["best_epoch"].mean()),
+        seconds_to_best=reached(training.curves, training.best_by_fold).seconds or 0.0,
+        valid_accuracy=float(training.best_by_fold.mean()),
         reached={
-            rival.cell.representation: reached(training.curves, _best_by_fold(rival)) for rival in rivals
+            rival.cell.representation: reached(training.curves, rival.best_by_fold)
+            for rival in trainings
+            if (rival.cell.dataset, rival.cell.hidden_units) == (cell.dataset, cell.hidden_units)
         },
     )
-
-
-def _best_by_fold(training: Training) -> pd.Series:
-    return training.curves.groupby("fold")["valid_accuracy"].max()
 
 
 def reached(curves: pd.DataFrame, goals: pd.Series) -> Reached:
     """Find when validation accuracy first was at least a goal.
 
     Args:
-        curves: columns fold, seconds, valid_accuracy, a row an epoch.
-        goals: validation accuracy to reach, indexed by fold.
+        curves: columns fold, seconds, valid_accuracy (percent), a row an epoch.
+        goals: validation accuracy to reach, percent, indexed by fold.
 
     Returns:
         The mean number of seconds over the folds that reached their goal, and how many did.
@@ -104,26 +100,29 @@ def reached(curves: pd.DataFrame, goals: pd.Series) -> Reached:
 
 
 def csv_timing(rows: Sequence[Timing]) -> str:
-    """Write training times as CSV: a line a cell, two columns for every method to be caught up with."""
-    methods = list(dict.fromkeys(name for row in rows for name in row.reached))
-    head = ["cell", "dataset", "method", "hidden_units", "seconds_mean_per_fold", "seconds_total"]
-    head += ["epochs_mean", "best_epoch_mean", "seconds_to_best_mean", "valid_accuracy_mean"]
-    for method in methods:
-        head += [f"seconds_to_best_of_{method}", f"folds_to_best_of_{method}"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
+    """Write training times as CSV: a line a cell, two columns for every method to be caught up with.
+
+    Args:
+        rows: of all cells.
+
+    Returns:
+        The text of the file; seconds and percent have two decimals.
+    """
+    lines = []
     for row in rows:
-        numbers = [row.seconds_mean, row.seconds_total, row.epochs, row.best_epoch, row.seconds_to_best]
-        line = [row.cell.name, row.cell.dataset, row.cell.representation, str(row.cell.hidden_units)]
-        line += [f"{number:.2f}" for number in [*numbers, row.valid_accuracy]]
-        for method in methods:
-            goal = row.reached.get(method)
-            seconds = "" if goal is None or goal.seconds is None else f"{goal.seconds:.2f}"
-            line += [seconds, "" if goal is None else str(goal.folds)]
-        writer.writerow(line)
-    return text.getvalue()
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)
+        line = {
+            "cell": row.cell.name,
+            "dataset": row.cell.dataset,
+            "method": row.cell.representation,
+            "hidden_units": row.cell.hidden_units,
+            "seconds_mean_per_fold": row.seconds_mean,
+            "seconds_total": row.seconds_total,
+            "epochs_mean": row.epochs,
+            "best_epoch_mean": row.best_epoch,
+            "seconds_to_best_mean": row.seconds_to_best,
+            "valid_accuracy_mean": row.valid_accuracy,
+        }
+        for method, goal in row.reached.items():
+            line |= {f"seconds_to_best_of_{method}": goal.seconds, f"folds_to_best_of_{method}": goal.folds}
+        lines.append(line)
+    return csv_text(pd.DataFrame(lines), decimals=2)

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from earlayers.genres import significance
-from earlayers.reporting.claims import PAPER_UNITS, SPEEDS, TITLES, Difference, Place, accuracy_claims
+from earlayers.reporting.claims import PAPER_UNITS, SPEEDS, TITLES, ClaimPlace, Difference, accuracy_claims
 from earlayers.reporting.evidence import RESAMPLES, input_baseline
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.paper import cells
-from earlayers.reporting.rows import Row
-from earlayers.reporting.timing import Training
+from earlayers.reporting.rows import TableRow
+from earlayers.reporting.timing import TrainedCell
 
 DECIMALS = 3
 COLUMNS = {"epochs": "epoch", "seconds": "seconds"}
@@ -81,21 +81,21 @@ def _claim(key: str, judged: list[Found], conditions: list[Found], pairs: list[F
     return title | {"conditions": conditions, "pairs": pairs}
 
 
-def _places(findings: Findings, units: dict[str, int]) -> dict[Place, Row]:
+def _places(findings: Findings, units: dict[str, int]) -> dict[ClaimPlace, TableRow]:
     params = findings.params
     sizes: dict[int | None, str] = {count: size for size, count in units.items()} | {None: ""}
     datasets = {1: params.learn_on[0], 2: next(iter(params.transfer_to), "")}
     classifier = next(iter(params.classifiers))
-    found: dict[Place, Row] = {}
+    found: dict[ClaimPlace, TableRow] = {}
     for row in [*findings.table_1, *findings.table_2]:
         ours = row.dataset == datasets[row.table] and row.source in ("", params.learn_on[0])
         if ours and row.classifier == classifier and row.hidden_units in sizes:
             size = sizes[row.hidden_units]
-            found[Place(row.table, row.representation, size, row.layer, row.aggregation)] = row
+            found[ClaimPlace(row.table, row.representation, size, row.layer, row.aggregation)] = row
     return found
 
 
-def _condition(findings: Findings, places: dict[Place, Row], one: Difference) -> Found:
+def _condition(findings: Findings, places: dict[ClaimPlace, TableRow], one: Difference) -> Found:
     weighted = [(weight, findings.of_row(places[place])) for weight, place in one.parts]
     interval = significance.contrast_interval(weighted, resamples=RESAMPLES)
     numbers = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
@@ -117,7 +117,9 @@ def _of_the_paper(one: Difference) -> float | None:
     return round(sum(weight * known[place] for weight, place in named), DECIMALS)
 
 
-def _pairs(findings: Findings, places: dict[Place, Row], pairs: Sequence[Difference]) -> list[Found]:
+def _pairs(
+    findings: Findings, places: dict[ClaimPlace, TableRow], pairs: Sequence[Difference]
+) -> list[Found]:
     """Single comparisons with McNemar's test, corrected by Holm over those of the claim."""
     found = []
     for pair in pairs:
@@ -147,7 +149,7 @@ def _speed(
     return _claim(key, conditions, conditions, [])
 
 
-def ratio(what: str, fast: Training, slow: Training, column: str) -> Found:
+def ratio(what: str, fast: TrainedCell, slow: TrainedCell, column: str) -> Found:
     """Tell how many times sooner one training was as good as both became.
 
     Args:
