@@ -8,13 +8,13 @@ from typing import Any
 
 import jinja2
 
-from earlayers.reporting import drawing, evidence, inside, trial, variants
+from earlayers.reporting import claims_page, drawing, evidence, inside, trial, variants
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.names import shown
 from earlayers.reporting.paper import beside
 from earlayers.reporting.pictures import Picture
 from earlayers.reporting.rows import TableRow
-from earlayers.reporting.tables import Grid, describe, heading, number, sentence, signed, verdict
+from earlayers.reporting.tables import Grid, describe, heading, number, probability, sentence, signed, verdict
 from earlayers.reporting.variants import Answer, Luck
 
 CONFUSED_CLIPS = 12
@@ -143,6 +143,8 @@ def render(report: Report) -> str:
     environment.globals.update(
         shown=shown,
         signed=signed,
+        probability=probability,
+        smallest=claims_page.smallest,
         heading=heading,
         number=number,
         describe=describe,

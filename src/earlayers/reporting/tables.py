@@ -152,6 +152,11 @@ def signed(points: float) -> str:
     return f"{points:+.1f}".replace("-", "−")
 
 
+def probability(p_value: float) -> str:
+    """Write a p-value with three decimals, and no zero."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def sentence(grid: Grid) -> str:
     """Say in words what the numbers are and what they have to beat."""
     clips = grid.clips
