@@ -15,7 +15,7 @@ from earlayers.errors import UserError
 from earlayers.params import Params
 from earlayers.reporting.rows import RowKey, TableRow, rows_of_cell
 from earlayers.reporting.tables import Grid, TestedClips, grids
-from earlayers.reporting.timing import Timing, TrainedCell, timings
+from earlayers.reporting.timing import TrainedCell
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,6 @@ class Findings:
     variants: list[ChangedCell]
     champion: TableRow | None
     predictions: dict[RowKey, pd.DataFrame]
-
-    @property
-    def timings(self) -> list[Timing]:
-        """Training times of every cell."""
-        return timings(self.trainings)
 
     @property
     def grids_1(self) -> list[Grid]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
 from earlayers.reporting import claims_page, drawing, evidence, inside, trial, variants
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.names import shown
@@ -15,6 +13,8 @@ from earlayers.reporting.paper import beside
 from earlayers.reporting.pictures import Picture
 from earlayers.reporting.rows import TableRow
 from earlayers.reporting.tables import Grid, describe, heading, number, probability, sentence, signed, verdict
+from earlayers.reporting.templates import environment
+from earlayers.reporting.timing import timings
 from earlayers.reporting.variants import Answer, Luck
 
 CONFUSED_CLIPS = 12
@@ -119,7 +119,7 @@ def _learned(findings: Findings, dataset: str) -> dict[str, Any]:
             "sparseness": sparseness,
             "maps": inside.maps(findings, heard, dataset),
         },
-        "timings": [timing for timing in findings.timings if timing.cell.dataset == dataset],
+        "timings": timings([one for one in findings.trainings if one.cell.dataset == dataset]),
         "responses": responses,
     }
 
@@ -133,14 +133,8 @@ def render(report: Report) -> str:
     Returns:
         The page: styles and pictures inside, no script, no address of anything outside.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("earlayers.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    templates = environment()
+    templates.globals.update(
         shown=shown,
         signed=signed,
         probability=probability,
@@ -161,4 +155,4 @@ def render(report: Report) -> str:
         "variants": not report.findings.variants,
     }
     contents = [entry for entry in CONTENTS if not empty.get(entry[0], False)]
-    return environment.get_template("page.html.j2").render(contents=contents)
+    return templates.get_template("page.html.j2").render(contents=contents)

@@ -52,7 +52,7 @@ def write_tables(found: Findings) -> None:
         write_text(paths.RESULTS / f"{name}.csv", rows.csv_table(lines, transferred=name == "table2"))
         write_text(paths.RESULTS / f"{name}.md", "\n".join(tables.markdown(grid) for grid in grids))
     write_text(paths.RESULTS / "paper.csv", paper.csv_beside([*found.table_1, *found.table_2]))
-    write_text(paths.RESULTS / "timing.csv", timing.csv_timing(found.timings))
+    write_text(paths.RESULTS / "timing.csv", rows.csv_text(timing.timings(found.trainings), decimals=2))
 
 
 def readme() -> None:
