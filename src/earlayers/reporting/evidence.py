@@ -80,7 +80,7 @@ def accuracy_intervals(findings: Findings, grid: Grid) -> Picture:
         "All layers over windows, and the baselines",
         findings,
         lines,
-        legend=False,
+        grouped=False,
         reference=None,
         unit="accuracy of clips, % (95 % interval)",
     )
@@ -120,7 +120,7 @@ def _gains(findings: Findings, grid: Grid, units: int, base: TableRow) -> Pictur
             for row in grid.rows
             if (row.hidden_units, row.aggregation) == (units, "window")
         ],
-        legend=True,
+        grouped=True,
         reference=0.0,
         unit="points of accuracy (95 % interval)",
     )
@@ -132,7 +132,7 @@ def _intervals(
     findings: Findings,
     lines: Sequence[tuple[str, TableRow, Interval]],
     *,
-    legend: bool,
+    grouped: bool,
     reference: float | None,
     unit: str,
 ) -> Picture:
@@ -142,7 +142,7 @@ def _intervals(
         [label for label, _, _ in lines],
         *numbers.T,
         looks=[of_methods.get(shown(row.representation), BASELINE_LOOK) for _, row, _ in lines],
-        legend=of_methods if legend else {},
+        groups=[shown(row.representation) for _, row, _ in lines] if grouped else [],
         reference=reference,
         unit=unit,
         title=title,
