@@ -62,6 +62,7 @@ def accuracy_by_layer(
 def _points(
     axes: Axes, places: np.ndarray, means: np.ndarray, stds: np.ndarray, layers: Sequence[str], look: Style
 ) -> Line2D:
+    """Draw means and standard deviations, percent, at `places` on the axis, each of shape (layers,)."""
     axes.errorbar(places, means, stds, linestyle="", color=look.colour, elinewidth=1.1, capsize=2.5)
     # a line from layer to layer; "all" is no next layer and stands by itself
     single = [index for index, name in enumerate(layers) if name.isdigit()]
