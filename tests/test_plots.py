@@ -113,22 +113,37 @@ def test_a_baseline_is_a_level_line_with_its_name_in_the_legend():
     assert [text.get_text() for text in figure.legends[0].texts] == ["first", "mfcc"]
 
 
-def test_intervals_run_from_low_to_high_top_row_first():
-    figure = plots.intervals(
-        ["upper", "lower"],
-        np.array([1.0, -2.0]),
-        np.array([0.0, -5.0]),
-        np.array([3.0, -1.0]),
-        looks=list(LOOKS.values()),
-        legend={},
-        reference=0.0,
-        unit="points",
-        title="",
+def intervals_of(groups):
+    return only_axes(
+        plots.intervals(
+            ["upper", "lower"],
+            np.array([1.0, -2.0]),
+            np.array([0.0, -5.0]),
+            np.array([3.0, -1.0]),
+            looks=list(LOOKS.values()),
+            groups=groups,
+            reference=0.0,
+            unit="points",
+            title="",
+        )
     )
-    axes = only_axes(figure)
+
+
+def test_intervals_run_from_low_to_high_top_row_first():
+    axes = intervals_of([])
     drawn = {tuple(line.get_xdata()) for line in axes.lines}
     assert {(0.0, 3.0), (-5.0, -1.0)} <= drawn
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize(
+    ("groups", "rows", "names"),
+    [(["one", "two"], [1, 3], {"one": 0, "two": 2}), (["one", "one"], [1, 2], {"one": 0})],
+)
+def test_the_name_of_a_group_stands_above_its_first_row(groups, rows, names):
+    axes = intervals_of(groups)
+    assert axes.get_yticks().tolist() == rows
+    assert {text.get_text(): text.xy[1] for text in axes.texts} == names
 
 
 def test_recalls_stand_in_the_row_of_their_genre():

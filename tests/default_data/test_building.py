@@ -8,22 +8,22 @@ import shutil
 import pytest
 
 from earlayers.default_data import building, commands
-from earlayers.default_data.repertoires import PIANO, Piece, Repertoire
+from earlayers.default_data.repertoires import PIANO, Composition, Repertoire
 from earlayers.errors import UserError
 
 TUNE = "X:1\nT:Test\nM:4/4\nL:1/4\nK:{key}\n|: cdef gabc' | c'bag fedc :|\n"
-CHORALE = Piece("chorale", "A chorale", ("bach/bwv254.mxl",), voices=4)
+CHORALE = Composition("chorale", "A chorale", ("bach/bwv254.mxl",), voices=4)
 
 
-def tunes(*keys: str) -> list[Piece]:
-    return [Piece(f"tune_{key}", key, (f"book#{key}",), TUNE.format(key=key)) for key in keys]
+def tunes(*keys: str) -> list[Composition]:
+    return [Composition(f"tune_{key}", key, (f"book#{key}",), TUNE.format(key=key)) for key in keys]
 
 
 def small(monkeypatch, clips: int = 2) -> Repertoire:
     """A repertoire of two genres; one piece of each cannot be used."""
     monkeypatch.setattr(building, "CLIPS_PER_GENRE", clips)
-    broken = Piece("broken", "Broken", ("book#broken",), "X:1\n")
-    three_parts = Piece("parts", "Three parts", CHORALE.sources, voices=3)
+    broken = Composition("broken", "Broken", ("book#broken",), "X:1\n")
+    three_parts = Composition("parts", "Three parts", CHORALE.sources, voices=3)
     genres = {"tune": lambda: [*tunes("C", "D"), broken], "choir": lambda: [three_parts, CHORALE]}
     return Repertoire(PIANO, genres)
 
@@ -130,7 +130,7 @@ def test_a_genre_that_runs_out_of_pieces_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("EARLAYERS_JOBS", "1")
     small(monkeypatch, clips=2)
     report = building.make_dataset(
-        tmp_path / "few", Repertoire(PIANO, {"choir": lambda: [Piece("a", "A", ("b.xml",), "X:1\n")]})
+        tmp_path / "few", Repertoire(PIANO, {"choir": lambda: [Composition("a", "A", ("b.xml",), "X:1\n")]})
     )
     assert report.clips == 0
     assert report.skipped[-1] == "choir: 2 of 2 clips, its pieces are used up"

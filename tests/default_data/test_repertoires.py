@@ -9,7 +9,7 @@ from earlayers.default_data.building import CLIPS_PER_GENRE
 from earlayers.default_data.names import slug
 from earlayers.default_data.repertoires import (
     REPERTOIRES,
-    Piece,
+    Composition,
     excerpts,
     quartets,
     tunes_of,
@@ -57,7 +57,7 @@ def test_movements_of_a_quartet_are_one_piece():
 
 
 def test_openings_of_all_pieces_come_before_second_excerpts():
-    pieces = [Piece("a", "A", ("a.xml",)), Piece("b", "B", ("b1.xml", "b2.xml", "b3.xml"))]
+    pieces = [Composition("a", "A", ("a.xml",)), Composition("b", "B", ("b1.xml", "b2.xml", "b3.xml"))]
     found = list(excerpts("genre", pieces, 0))
     assert [clip.number for clip in found] == [0, 0, 1, 1, 2, 2]
     places = {clip.place for clip in found if clip.piece.group == "b"}
@@ -66,7 +66,7 @@ def test_openings_of_all_pieces_come_before_second_excerpts():
 
 
 def test_the_choice_does_not_depend_on_the_order_of_files():
-    pieces = [Piece(name, name, (f"{name}.xml",)) for name in "abcdefgh"]
+    pieces = [Composition(name, name, (f"{name}.xml",)) for name in "abcdefgh"]
     expected = [clip.file_name for clip in excerpts("genre", pieces, 0)]
     assert [clip.file_name for clip in excerpts("genre", pieces[::-1], 0)] == expected
 

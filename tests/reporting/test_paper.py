@@ -4,13 +4,13 @@ import csv
 import io
 
 from earlayers.reporting.paper import beside, cells, csv_beside
-from earlayers.reporting.rows import Row
+from earlayers.reporting.rows import TableRow
 
 
 def row(**other):
     facts = {"table": 1, "source": "", "dataset": "gtzan", "representation": "relu_sgd", "hidden_units": 50}
     facts |= {"layer": "1", "aggregation": "none", "classifier": "random_forest", "mean": 76.5, "std": 1.0}
-    return Row(folds=(75.5, 77.5), **facts | other)
+    return TableRow(folds=(75.5, 77.5), **facts | other)
 
 
 def test_the_paper_has_48_and_24_cells_and_two_baselines():

@@ -6,6 +6,13 @@ import io
 from earlayers.reporting.rows import best, csv_table, rows_of_cell
 
 FOLDS = {"mean": 80.0, "std": 2.5, "fold_0": 77.5, "fold_1": 82.5}
+BASELINE = {
+    "dataset": "scores",
+    "representation": "mfcc",
+    "hidden_units": None,
+    "classifier": "random_forest",
+    "accuracy": {"window": {"input": FOLDS}},
+}
 
 
 def test_a_learned_cell_becomes_a_row_for_every_layer_and_one_for_the_networks_own_vote():
@@ -31,14 +38,7 @@ def test_a_learned_cell_becomes_a_row_for_every_layer_and_one_for_the_networks_o
 
 
 def test_a_baseline_has_neither_units_nor_layer_in_the_table():
-    cell = {
-        "dataset": "scores",
-        "representation": "mfcc",
-        "hidden_units": None,
-        "classifier": "random_forest",
-        "accuracy": {"window": {"input": FOLDS}},
-    }
-    text = csv_table(rows_of_cell(cell), transferred=False)
+    text = csv_table(rows_of_cell(BASELINE), transferred=False)
     header, line = text.splitlines()
     assert header == (
         "dataset,representation,hidden_units,layer,aggregation,classifier,"
@@ -64,27 +64,13 @@ def test_table_2_names_source_and_target_and_a_baseline_has_no_source():
 
 
 def test_rows_with_fewer_folds_end_in_empty_fields():
-    cell = {
-        "dataset": "scores",
-        "representation": "mfcc",
-        "hidden_units": None,
-        "classifier": "random_forest",
-        "accuracy": {"window": {"input": FOLDS}},
-    }
-    three = {**cell, "accuracy": {"window": {"input": {**FOLDS, "fold_2": 80.0}}}}
-    lines = csv_table(rows_of_cell(cell) + rows_of_cell(three), transferred=False).splitlines()
+    three = {**BASELINE, "accuracy": {"window": {"input": {**FOLDS, "fold_2": 80.0}}}}
+    lines = csv_table(rows_of_cell(BASELINE) + rows_of_cell(three), transferred=False).splitlines()
     assert [line.count(",") for line in lines] == [10, 10, 10]
     assert lines[1].endswith("82.5000,")
 
 
 def test_the_best_row_is_the_first_of_equals_and_none_among_none():
-    cell = {
-        "dataset": "scores",
-        "representation": "mfcc",
-        "hidden_units": None,
-        "classifier": "random_forest",
-        "accuracy": {"none": {"input": FOLDS}, "window": {"input": FOLDS}},
-    }
-    rows = rows_of_cell(cell)
+    rows = rows_of_cell({**BASELINE, "accuracy": {"none": {"input": FOLDS}, "window": {"input": FOLDS}}})
     assert best(rows) is rows[0]
     assert best([]) is None

@@ -2,15 +2,27 @@ from __future__ import annotations
 
 import pytest
 
-from earlayers.reporting.rows import Row
-from earlayers.reporting.tables import Clips, describe, grids, markdown, number, sentence, signed, verdict
+from earlayers.reporting.rows import TableRow
+from earlayers.reporting.tables import (
+    TestedClips,
+    describe,
+    grids,
+    markdown,
+    number,
+    sentence,
+    signed,
+    verdict,
+)
 
-CLIPS = {"scores": Clips("scores", {"jig": 30, "reel": 50}), "tunes": Clips("tunes", {"air": 5, "jig": 5})}
+CLIPS = {
+    "scores": TestedClips("scores", {"jig": 30, "reel": 50}),
+    "tunes": TestedClips("tunes", {"air": 5, "jig": 5}),
+}
 
 
 def row(mean, *, units=50, layer="1", aggregation="window", method="relu_sgd", table=1, **other):
     facts = {"source": "", "dataset": "scores", "classifier": "random_forest", "std": 1.25}
-    return Row(
+    return TableRow(
         table=table,
         representation=method,
         hidden_units=units,
@@ -104,7 +116,7 @@ def test_classifiers_do_not_share_a_grid():
 
 def test_on_gtzan_the_papers_number_and_the_difference_stand_beside_ours():
     rows = [row(81.3, units=500, layer="3", dataset="gtzan")]
-    text = markdown(grids(rows, {"gtzan": Clips("gtzan", {"blues": 1, "jazz": 1})})[0])
+    text = markdown(grids(rows, {"gtzan": TestedClips("gtzan", {"blues": 1, "jazz": 1})})[0])
     assert "| ReLU+SGD, 500 units, layer 3, windows | 83.0±1.2 | 81.3±1.2 | −1.7 |" in text
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from earlayers.cells import Cell
-from earlayers.reporting.timing import Training, csv_timing, reached, timings
+from earlayers.reporting.rows import csv_text
+from earlayers.reporting.timing import TrainedCell, reached, timings
 
 
 def training(method, curves, *, units=50):
@@ -21,7 +22,7 @@ def training(method, curves, *, units=50):
         }
         for fold, part in table.groupby("fold")
     }
-    return Training(cell, {"folds": folds}, table)
+    return TrainedCell(cell, {"folds": folds}, table)
 
 
 @pytest.fixture
@@ -35,39 +36,35 @@ def test_seconds_to_reach_a_goal_are_those_of_the_first_epoch_that_is_as_good():
     curves = pd.DataFrame(
         {"fold": [0, 0, 0], "seconds": [1.0, 2.0, 3.0], "valid_accuracy": [50.0, 70.0, 70.0]}
     )
-    assert reached(curves, pd.Series({0: 70.0})).seconds == 2.0
-    assert reached(curves, pd.Series({0: 70.1})).seconds is None
+    assert reached(curves, pd.Series({0: 70.0})) == (2.0, 1)
+    assert reached(curves, pd.Series({0: 70.1})) == (pytest.approx(float("nan"), nan_ok=True), 0)
 
 
 def test_each_fold_has_its_own_goal_and_only_folds_that_got_there_count(pair):
-    quick, slow = timings(pair)
+    lines = timings(pair).set_index("method")
     # fold 0 of quick reaches 65 after 2 s, fold 1 never 80
-    assert (quick.reached["slow"].seconds, quick.reached["slow"].folds) == (2.0, 1)
+    assert lines.loc["quick", ["seconds_to_best_of_slow", "folds_to_best_of_slow"]].tolist() == [2.0, 1]
     # fold 0 of slow never reaches 70, fold 1 reaches 60 after 30 s
-    assert (slow.reached["quick"].seconds, slow.reached["quick"].folds) == (30.0, 1)
+    assert lines.loc["slow", ["seconds_to_best_of_quick", "folds_to_best_of_quick"]].tolist() == [30.0, 1]
 
 
 def test_a_method_reaches_its_own_best_in_every_fold(pair):
-    quick, _ = timings(pair)
-    assert (quick.reached["quick"].seconds, quick.reached["quick"].folds) == (1.5, 2)
-    assert quick.seconds_to_best == 1.5
-    assert quick.valid_accuracy == 65.0
+    quick = timings(pair).set_index("method").loc["quick"]
+    assert quick[["seconds_to_best_of_quick", "folds_to_best_of_quick"]].tolist() == [1.5, 2]
+    assert quick["seconds_to_best_mean"] == 1.5
+    assert quick["valid_accuracy_mean"] == 65.0
 
 
 def test_sizes_are_not_compared_with_each_other(pair):
     large = training("quick", [(0, 5.0, 90.0)], units=200)
-    assert [set(timing.reached) for timing in timings([*pair, large])] == [
-        {"quick", "slow"},
-        {"quick", "slow"},
-        {"quick"},
-    ]
+    folds = timings([*pair, large])["folds_to_best_of_slow"]
+    assert folds.isna().tolist() == [False, False, True]
 
 
 def test_the_csv_leaves_empty_what_was_never_reached(pair):
     never = training("never", [(0, 1.0, 10.0), (1, 1.0, 10.0)])
-    lines = {
-        line["method"]: line for line in csv.DictReader(io.StringIO(csv_timing(timings([*pair, never]))))
-    }
+    text = csv_text(timings([*pair, never]), decimals=2)
+    lines = {line["method"]: line for line in csv.DictReader(io.StringIO(text))}
     assert lines["never"]["seconds_to_best_of_quick"] == ""
     assert lines["never"]["folds_to_best_of_quick"] == "0"
     assert lines["quick"]["seconds_to_best_of_never"] == "1.00"

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 
 from earlayers.reporting import variants as reporting
-from earlayers.reporting.findings import Variant
-from earlayers.reporting.rows import Row
+from earlayers.reporting.findings import ChangedCell
+from earlayers.reporting.rows import TableRow
 
 
 def row(*folds):
     place = (1, "", "scores", "relu_sgd", 50, "all", "window", "random_forest")
-    return Row(*place, mean=float(np.mean(folds)), std=float(np.std(folds, ddof=1)), folds=folds)
+    return TableRow(*place, mean=float(np.mean(folds)), std=float(np.std(folds, ddof=1)), folds=folds)
 
 
 def clips(right, folds=4):
-    """Clips of the genre jig, each its own group; 1 for right."""
+    """TestedClips of the genre jig, each its own group; 1 for right."""
     count = len(right)
     table = {"path": [f"jig_{clip:03d}" for clip in range(count)], "group": "", "genre": "jig"}
     predicted = ["jig" if one else "reel" for one in right]
@@ -28,7 +28,7 @@ def clips(right, folds=4):
 
 def variant(name, right, changes, folds=(50.0, 50.0), **other):
     facts = {"question": "?", "layers": "joined", "row": row(*folds), "base": row(50.0, 50.0)} | other
-    return Variant(name=name, changes=changes, predictions=clips(right), **facts)
+    return ChangedCell(name=name, changes=changes, predictions=clips(right), **facts)
 
 
 def answered(base, *variants):

@@ -7,15 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from earlayers.default_data.folders import (
-    COLUMNS,
-    Made,
-    is_complete,
-    prepare,
-    read_table,
-    stamp,
-    write_table,
-)
+from earlayers.default_data.folders import Made, TrackLine, make_whole
 from earlayers.default_data.musicxml import read_score, read_source
 from earlayers.default_data.notes import PlayedNote, UnusablePieceError, excerpt, repeated
 from earlayers.default_data.rendering import CLIP_SECONDS, render_mp3
@@ -58,11 +50,10 @@ def make_clip(folder: Path, chosen: Excerpt) -> str | None:
     return None
 
 
-def row_of(made: Excerpt) -> dict[str, str]:
+def track_line(made: Excerpt) -> TrackLine:
     """The line of tracks.csv for one clip."""
-    path = f"{made.genre}/{made.file_name}"
-    values = (path, made.genre, made.piece.group, made.piece.title, f"music21 corpus: {made.place[0]}")
-    return dict(zip(COLUMNS, values, strict=True))
+    path, source = f"{made.genre}/{made.file_name}", f"music21 corpus: {made.place[0]}"
+    return path, made.genre, made.piece.group, made.piece.title, source
 
 
 def make_all(folder: Path, offers: dict[str, Iterator[Excerpt]]) -> tuple[list[Excerpt], list[str]]:
@@ -116,11 +107,12 @@ def make_dataset(folder: Path, repertoire: Repertoire) -> Made:
     """
     genres = list(repertoire.genres)
     recipe = {"recipe": RECIPE, "clips_per_genre": CLIPS_PER_GENRE, "genres": genres}
-    wanted_stamp = stamp(recipe, ("music21", "pretty_midi", "midirenderer"))
-    if is_complete(folder, wanted_stamp):
-        return Made(len(read_table(folder)), [], was_complete=True)
-    prepare(folder, wanted_stamp, genres)
-    offers = {genre: excerpts(genre, find(), repertoire.program) for genre, find in repertoire.genres.items()}
-    made, skipped = make_all(folder, offers)
-    write_table(folder, [row_of(clip) for clip in made])
-    return Made(len(made), skipped, was_complete=False)
+
+    def make_clips() -> tuple[list[TrackLine], list[str]]:
+        made, skipped = make_all(
+            folder,
+            {genre: excerpts(genre, find(), repertoire.program) for genre, find in repertoire.genres.items()},
+        )
+        return [track_line(clip) for clip in made], skipped
+
+    return make_whole(folder, recipe, ("music21", "pretty_midi", "midirenderer"), genres, make_clips)

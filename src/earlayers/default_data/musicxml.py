@@ -130,7 +130,7 @@ def read_score(content: bytes) -> Score:
         begin = 0.0
         for number in range(max(map(len, measures), default=0)):
             present = [
-                (part, own[number]) for part, own in zip(parts, measures, strict=True) if number < len(own)
+                (part, its[number]) for part, its in zip(parts, measures, strict=True) if number < len(its)
             ]
             # parts are lined up bar by bar: a part that leaves a bar incomplete does not drift
             length = max(part.read_measure(measure, begin) for part, measure in present)

@@ -83,12 +83,12 @@ def equal_level(samples: np.ndarray) -> np.ndarray:
     return samples * (LEVEL_RMS / level)
 
 
-def encode_mp3(clip: np.ndarray) -> bytes:
-    """Encode samples of shape (samples, channels) as MP3; the same samples give the same bytes."""
+def encode_mp3(clip: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """Encode samples of shape (samples, channels), 1 at full scale, as MP3; the same give the same bytes."""
     import soundfile
 
     written = io.BytesIO()
-    soundfile.write(written, clip, SAMPLE_RATE_HZ, format="MP3")
+    soundfile.write(written, clip, rate_hz, format="MP3")
     return written.getvalue()
 
 

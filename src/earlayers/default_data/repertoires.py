@@ -25,7 +25,7 @@ EXCERPTS_PER_PIECE = 3  # offered; second and third ones are used only where pie
 
 
 @dataclass(frozen=True)
-class Piece:
+class Composition:
     """A composition of the corpus.
 
     Attributes:
@@ -48,7 +48,7 @@ class Excerpt:
     """One clip to be made: a place in a piece, a genre, an instrument."""
 
     genre: str
-    piece: Piece
+    piece: Composition
     number: int
     program: int
 
@@ -69,7 +69,7 @@ class Repertoire:
     """A dataset: what finds the pieces of each genre, and the one instrument that plays them all."""
 
     program: int
-    genres: dict[str, Callable[[], list[Piece]]]
+    genres: dict[str, Callable[[], list[Composition]]]
 
 
 @lru_cache(maxsize=1)
@@ -81,13 +81,13 @@ def corpus_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "corpus"
 
 
-def in_order(pieces: list[Piece]) -> list[Piece]:
+def in_order(pieces: list[Composition]) -> list[Composition]:
     """One piece a group, in an order that is as good as random and the same everywhere."""
     first = {piece.group: piece for piece in reversed(pieces)}
     return sorted(first.values(), key=lambda piece: hashlib.md5(piece.group.encode()).hexdigest())
 
 
-def excerpts(genre: str, pieces: list[Piece], program: int) -> Iterator[Excerpt]:
+def excerpts(genre: str, pieces: list[Composition], program: int) -> Iterator[Excerpt]:
     """Every excerpt that a genre can offer, in order of choice: the openings of all pieces come first."""
     for number in range(EXCERPTS_PER_PIECE):
         for piece in in_order(pieces):
@@ -102,56 +102,59 @@ def scores_in(*patterns: str) -> list[str]:
     )
 
 
-def chorales() -> list[Piece]:
+def chorales() -> list[Composition]:
     """Bach's four-part chorales; settings of one hymn are one piece."""
     from music21.corpus.chorales import ChoraleListRKBWV
 
     titles = {str(number): entry["title"] for number, entry in ChoraleListRKBWV().byBWV.items()}
-    found = {source: Path(source).stem.removeprefix("bwv") for source in scores_in("bach/bwv*.mxl")}
+    numbers = {source: Path(source).stem.removeprefix("bwv") for source in scores_in("bach/bwv*.mxl")}
     return [
-        Piece(
+        Composition(
             SAME_PIECE.get(slug(titles[number]), slug(titles[number])),
             f"{titles[number]} (BWV {number})",
             (source,),
             voices=4,
         )
-        for source, number in found.items()
+        for source, number in numbers.items()
         if number in titles
     ]
 
 
-def madrigals() -> list[Piece]:
+def madrigals() -> list[Composition]:
     """Monteverdi's madrigals, books 3, 4 and 5."""
     sources = [source for source in scores_in("monteverdi/*.mxl") if not source.endswith("_old.mxl")]
     books = [(source, Path(source).stem.removeprefix("madrigal.")) for source in sources]
     return [
-        Piece(f"monteverdi_{slug(number)}", f"Monteverdi, madrigal {number}", (source,))
+        Composition(f"monteverdi_{slug(number)}", f"Monteverdi, madrigal {number}", (source,))
         for source, number in books
     ]
 
 
-def trecento() -> list[Piece]:
+def trecento() -> list[Composition]:
     """Italian and French polyphony of the fourteenth century; versions a and b of a piece are one."""
     sources = [source for source in scores_in("trecento/*.xml", "trecento/*.mxl") if "_bak" not in source]
     names = [(source, Path(source).stem) for source in sources]
-    return [Piece(trecento_group(name), re.sub(r"[_\s]+", " ", name), (source,)) for source, name in names]
+    return [
+        Composition(trecento_group(name), re.sub(r"[_\s]+", " ", name), (source,)) for source, name in names
+    ]
 
 
-def quartets() -> list[Piece]:
+def quartets() -> list[Composition]:
     """String quartets of Haydn, Mozart and Beethoven; all movements of a quartet are one piece."""
     works: dict[str, list[str]] = {}
     for source in scores_in("haydn/**/*.mxl", "mozart/**/*.mxl", "beethoven/**/*.mxl"):
         works.setdefault("/".join(source.removesuffix(".mxl").split("/")[:2]), []).append(source)
     del works["mozart/k545"]  # a piano sonata
     return [
-        Piece(slug(work), quartet_title(work), tuple(sources), voices=4) for work, sources in works.items()
+        Composition(slug(work), quartet_title(work), tuple(sources), voices=4)
+        for work, sources in works.items()
     ]
 
 
 @lru_cache(maxsize=2)
-def tunes_of(book: str) -> list[Piece]:
+def tunes_of(book: str) -> list[Composition]:
     """Every tune of a folder of ABC files that has a title; a number that comes twice counts once."""
-    tunes: dict[str, Piece] = {}
+    tunes: dict[str, Composition] = {}
     for source in scores_in(f"{book}/*.abc"):
         for tune in split_tunes((corpus_folder() / source).read_text(encoding="utf-8", errors="replace")):
             number, title = field(tune, "X"), field(tune, "T")
@@ -159,23 +162,23 @@ def tunes_of(book: str) -> list[Piece]:
             name = f"{source}#{number}" if book == "ryansMammoth" else number
             if title:
                 tunes.setdefault(
-                    name, Piece(tune_group(title), tune_title(title), (f"{source}#{number}",), tune)
+                    name, Composition(tune_group(title), tune_title(title), (f"{source}#{number}",), tune)
                 )
     return list(tunes.values())
 
 
-def ryans(*dances: str) -> Callable[[], list[Piece]]:
+def ryans(*dances: str) -> Callable[[], list[Composition]]:
     """Finds the tunes of Ryan's Mammoth Collection (1883) whose R: field is one of some dances."""
     return lambda: [tune for tune in tunes_of("ryansMammoth") if field(tune.tune, "R").lower() in dances]
 
 
-def oneills(*dances: str) -> Callable[[], list[Piece]]:
+def oneills(*dances: str) -> Callable[[], list[Composition]]:
     """Finds the tunes of O'Neill's collection (1903) by R: field, without those that Ryan's has too."""
 
-    def find() -> list[Piece]:
+    def find() -> list[Composition]:
         elsewhere = {tune.group for tune in tunes_of("ryansMammoth")}
-        own = [tune for tune in tunes_of("oneills1850") if tune.group not in elsewhere]
-        return [tune for tune in own if field(tune.tune, "R").lower() in dances]
+        others = [tune for tune in tunes_of("oneills1850") if tune.group not in elsewhere]
+        return [tune for tune in others if field(tune.tune, "R").lower() in dances]
 
     return find
 

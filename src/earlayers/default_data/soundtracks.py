@@ -6,7 +6,6 @@ artists apart, which the paper names as future work.
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 import tempfile
@@ -15,17 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from earlayers.default_data.folders import (
-    COLUMNS,
-    Made,
-    is_complete,
-    prepare,
-    read_table,
-    stamp,
-    write_table,
-)
+from earlayers.default_data.folders import Made, TrackLine, make_whole
 from earlayers.default_data.names import slug
-from earlayers.default_data.rendering import equal_level
+from earlayers.default_data.rendering import encode_mp3, equal_level
 from earlayers.errors import UserError
 from earlayers.files import replacing
 from earlayers.parallel import parallel_map
@@ -119,7 +110,7 @@ def find_excerpts(album: str, folder: Path, package: str) -> tuple[list[TrackExc
     """
     import soundfile
 
-    found: list[TrackExcerpt] = []
+    offers: list[TrackExcerpt] = []
     unreadable: list[str] = []
     # a link would give the same track twice
     files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
@@ -136,8 +127,8 @@ def find_excerpts(album: str, folder: Path, package: str) -> tuple[list[TrackExc
         number_of = max(1, min(EXCERPTS_PER_TRACK, int(seconds // EXCERPT_SECONDS)))
         for number in range(number_of):
             start = (seconds - length) * (number + 0.5) / number_of
-            found.append(TrackExcerpt(album, path, track, number, start, length, package))
-    return found, unreadable
+            offers.append(TrackExcerpt(album, path, track, number, start, length, package))
+    return offers, unreadable
 
 
 def cut(folder: Path, chosen: TrackExcerpt) -> str | None:
@@ -152,20 +143,18 @@ def cut(folder: Path, chosen: TrackExcerpt) -> str | None:
             rate_hz = source.samplerate
             source.seek(int(chosen.start_seconds * rate_hz))
             samples = source.read(int(chosen.seconds * rate_hz), always_2d=True)[:, :2]
-        encoded = io.BytesIO()
-        soundfile.write(encoded, equal_level(samples), rate_hz, format="MP3")
+        encoded = encode_mp3(equal_level(samples), rate_hz)
     except (soundfile.LibsndfileError, ValueError) as error:
         return f"{chosen.album}: {chosen.track} cannot be cut ({error})"
     with replacing(path) as temporary:
-        temporary.write_bytes(encoded.getvalue())
+        temporary.write_bytes(encoded)
     return None
 
 
-def row_of(made: TrackExcerpt) -> dict[str, str]:
+def track_line(made: TrackExcerpt) -> TrackLine:
     """The line of tracks.csv for one clip; the column `genre` holds the album."""
     title = Path(made.track).stem.replace("_", " ")
-    values = (made.path, made.album, made.group, title, f"Debian package {made.package}: {made.track}")
-    return dict(zip(COLUMNS, values, strict=True))
+    return made.path, made.album, made.group, title, f"Debian package {made.package}: {made.track}"
 
 
 def make_soundtracks(folder: Path, packages: dict[str, str] | None = None) -> Made:
@@ -179,22 +168,21 @@ def make_soundtracks(folder: Path, packages: dict[str, str] | None = None) -> Ma
         UserError: when this is no Debian system, a package cannot be had, or the folder holds something else.
     """
     chosen = PACKAGES if packages is None else packages
-    wanted_stamp = stamp({"recipe": RECIPE, "packages": chosen}, ())
-    if is_complete(folder, wanted_stamp):
-        return Made(len(read_table(folder)), [], was_complete=True)
-    prepare(folder, wanted_stamp, list(chosen))
-    rows: list[dict[str, str]] = []
-    skipped: list[str] = []
-    for album, package in chosen.items():
-        # one album at a time: all of them unpacked would fill a gigabyte
-        with tempfile.TemporaryDirectory(prefix="earlayers-") as temporary:
-            name = fetch(package, Path(temporary) / package)
-            offers, unreadable = find_excerpts(album, Path(temporary) / package / "files", name)
-            reasons = parallel_map(
-                partial(cut, folder), offers, description=album, name=lambda clip: clip.path
-            )
-        made = [offer for offer, reason in zip(offers, reasons, strict=True) if reason is None]
-        rows += [row_of(clip) for clip in made]
-        skipped += unreadable + [reason for reason in reasons if reason is not None]
-    write_table(folder, rows)
-    return Made(len(rows), skipped, was_complete=False)
+
+    def make_clips() -> tuple[list[TrackLine], list[str]]:
+        lines: list[TrackLine] = []
+        skipped: list[str] = []
+        for album, package in chosen.items():
+            # one album at a time: all of them unpacked would fill a gigabyte
+            with tempfile.TemporaryDirectory(prefix="earlayers-") as temporary:
+                name = fetch(package, Path(temporary) / package)
+                offers, unreadable = find_excerpts(album, Path(temporary) / package / "files", name)
+                reasons = parallel_map(
+                    partial(cut, folder), offers, description=album, name=lambda clip: clip.path
+                )
+            pairs = list(zip(offers, reasons, strict=True))
+            lines += [track_line(clip) for clip, reason in pairs if reason is None]
+            skipped += unreadable + [reason for reason in reasons if reason is not None]
+        return lines, skipped
+
+    return make_whole(folder, {"recipe": RECIPE, "packages": chosen}, (), list(chosen), make_clips)

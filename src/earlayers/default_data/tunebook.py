@@ -18,8 +18,8 @@ def split_tunes(text: str) -> list[str]:
 
 def field(tune: str, letter: str) -> str:
     """The first field of a kind, e.g. the title `T:` or the rhythm `R:`; empty where there is none."""
-    found = re.search(rf"(?m)^{letter}:[ \t]*(.*?)\s*$", tune)
-    return found.group(1) if found else ""
+    line = re.search(rf"(?m)^{letter}:[ \t]*(.*?)\s*$", tune)
+    return line.group(1) if line else ""
 
 
 def read_tune(tune: str) -> Score:

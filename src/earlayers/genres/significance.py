@@ -105,11 +105,12 @@ def compare(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its confidence interval."""
+    """An estimate, its confidence interval, and from the same draws the two-sided p-value against zero."""
 
     estimate: float
     low: float
     high: float
+    p_value: float
 
 
 def accuracy_interval(
@@ -196,4 +197,6 @@ def _bootstrap(values: np.ndarray, groups: np.ndarray, level: float, resamples: 
     )
     means = 100 * (draws @ sums) / (draws @ sizes)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(100 * values.mean()), float(low), float(high))
+    # draws at zero stand on both sides: of two results that never differ, p is 1
+    p_value = min(1.0, 2 * min((means <= 0).mean(), (means >= 0).mean()))
+    return Interval(float(100 * values.mean()), float(low), float(high), float(p_value))

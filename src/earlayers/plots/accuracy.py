@@ -62,6 +62,7 @@ def accuracy_by_layer(
 def _points(
     axes: Axes, places: np.ndarray, means: np.ndarray, stds: np.ndarray, layers: Sequence[str], look: Style
 ) -> Line2D:
+    """Draw means and standard deviations, percent, at `places` on the axis, each of shape (layers,)."""
     axes.errorbar(places, means, stds, linestyle="", color=look.colour, elinewidth=1.1, capsize=2.5)
     # a line from layer to layer; "all" is no next layer and stands by itself
     single = [index for index, name in enumerate(layers) if name.isdigit()]
@@ -76,7 +77,7 @@ def intervals(
     highs: np.ndarray,
     *,
     looks: Sequence[Style],
-    legend: Mapping[str, Style],
+    groups: Sequence[str],
     reference: float | None,
     unit: str,
     title: str,
@@ -89,7 +90,7 @@ def intervals(
         lows: lower ends of the intervals, shape (rows,).
         highs: upper ends, shape (rows,).
         looks: style of each row.
-        legend: what the styles stand for, where the names of the rows do not say it; may be empty.
+        groups: whose rows they are, a name a row; written above the first row of each group; may be empty.
         reference: where to draw a vertical line (0 for differences), or None.
         unit: label of the axis.
         title: what is estimated.
@@ -97,23 +98,33 @@ def intervals(
     Returns:
         One panel, its height after the number of rows.
     """
-    figure, axes = panel(0.9 + 0.24 * len(names) + (0.5 if legend else 0), title)
+    begins = [row for row, name in enumerate(groups) if row == 0 or name != groups[row - 1]]
+    # the name of a group has a line of its own
+    places = [row + sum(begin <= row for begin in begins) for row in range(len(names))]
+    lines = len(names) + len(begins)
+    figure, axes = panel(0.9 + 0.24 * lines, title)
     if reference is not None:
         axes.axvline(reference, color=INK, linewidth=0.9, zorder=1)
-    for row, look in enumerate(looks):
-        axes.plot((lows[row], highs[row]), (row, row), color=look.colour, linewidth=2.2, alpha=0.55)
-        axes.plot(centres[row], row, color=look.colour, marker=look.marker, markersize=5.5)
-    axes.set_yticks(np.arange(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    for row, (place, look) in enumerate(zip(places, looks, strict=True)):
+        axes.plot((lows[row], highs[row]), (place, place), color=look.colour, linewidth=2.2, alpha=0.55)
+        axes.plot(centres[row], place, color=look.colour, marker=look.marker, markersize=5.5)
+    for row in begins:
+        axes.annotate(
+            groups[row],
+            (0.01, places[row] - 1),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9.5,
+            fontweight="bold",
+            color=looks[row].colour,
+            # the line at the reference would cross the name out
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+    axes.set_yticks(places, names)
+    axes.set_ylim(lines - 0.4, -0.6)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     label(axes, unit, "")
-    if legend:
-        keys = [
-            Line2D([], [], color=look.colour, marker=look.marker, markersize=5.5, label=name)
-            for name, look in legend.items()
-        ]
-        legend_below(figure, 2, keys)
     return figure
 
 

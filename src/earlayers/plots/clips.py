@@ -58,11 +58,12 @@ def projection(points: np.ndarray, labels: np.ndarray, genres: Sequence[str], *,
         axes.scatter(
             of_genre[:, 0],
             of_genre[:, 1],
-            s=20,
+            s=34,
             color=GENRE_COLOURS[index % len(GENRE_COLOURS)],
             marker=GENRE_MARKERS[index % len(GENRE_MARKERS)],
-            alpha=0.8,
-            linewidths=0,
+            # the white edge keeps marks apart where they overlap
+            edgecolors="white",
+            linewidths=0.5,
             label=genre,
         )
     axes.set_xticks([])

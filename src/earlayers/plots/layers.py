@@ -89,5 +89,5 @@ def sparseness(
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     label(axes, "", "lifetime sparseness of a unit")
-    legend_below(figure, 2)
+    legend_below(figure, 2, marker_scale=2)
     return figure

@@ -23,7 +23,8 @@ GENRE_COLOURS = (
     *("#332288", "#cc6677", "#117733", "#88ccee", "#aa4499", "#ddaa33", "#44aa99", "#882255"),
     *("#777777", "#6699cc", "#999933", "#661100"),
 )
-GENRE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+# shapes that differ in outline first: at this size four triangles would be one
+GENRE_MARKERS = ("o", "s", "^", "D", "X", "*", "P", "v", "<", ">", "p", "h")
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,24 @@ def label(axes: Axes, horizontal: str, vertical: str) -> None:
     axes.set_ylabel(vertical, fontsize=10, color=INK)
 
 
-def legend_below(figure: Figure, columns: int, handles: Sequence[Artist] = ()) -> None:
+def legend_below(
+    figure: Figure, columns: int, handles: Sequence[Artist] = (), *, marker_scale: float = 1.0
+) -> None:
     """Put the legend of the whole figure under it, where it hides no data.
 
     Args:
         figure: with labelled lines or points.
         columns: of the legend.
         handles: what to explain, in this order; everything with a label where empty.
+        marker_scale: how much larger markers are here than in the panel.
     """
     chosen = {"handles": list(handles)} if handles else {}
     figure.legend(
-        loc="outside lower center", ncols=columns, frameon=False, fontsize=10, labelcolor=INK, **chosen
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        markerscale=marker_scale,
+        **chosen,
     )

@@ -35,7 +35,7 @@ TITLES = {
 }
 
 
-class Place(NamedTuple):
+class ClaimPlace(NamedTuple):
     """A cell of the tables, by the size of its network: small, large, or "" for hand-made features."""
 
     table: int
@@ -50,7 +50,7 @@ class Difference:
     """What must be above zero: a sum of weighted accuracies; of a single pair, the better one comes first."""
 
     what: str
-    parts: tuple[tuple[float, Place], ...]
+    parts: tuple[tuple[float, ClaimPlace], ...]
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,13 @@ def accuracy_claims(input_features: str) -> list[Claim]:
         size: _mean(f"{size} networks: with dropout − without", pairs) for size, pairs in dropout.items()
     }
     deeper = [
-        _pair("layer 3 − layer 1", *(Place(1, method, size, layer, aggregation) for layer in ("3", "1")))
+        _pair("layer 3 − layer 1", *(ClaimPlace(1, method, size, layer, aggregation) for layer in ("3", "1")))
         for method, size, aggregation in product(METHODS, PAPER_UNITS, AGGREGATIONS)
     ]
     windows = [
         _pair(
-            "windows − single frames", *(Place(1, method, size, "all", name) for name in ("window", "none"))
+            "windows − single frames",
+            *(ClaimPlace(1, method, size, "all", name) for name in ("window", "none")),
         )
         for method, size in product(METHODS, PAPER_UNITS)
     ]
@@ -111,7 +112,7 @@ def _methods(better: str, other: str, size: str) -> list[Difference]:
     return [
         _pair(
             f"{shown(better)} − {shown(other)}",
-            *(Place(1, name, size, "all", how) for name in (better, other)),
+            *(ClaimPlace(1, name, size, "all", how) for name in (better, other)),
         )
         for how in AGGREGATIONS
     ]
@@ -119,14 +120,14 @@ def _methods(better: str, other: str, size: str) -> list[Difference]:
 
 def _beside(table: int, handmade: str) -> list[Difference]:
     """Every learned cell, all layers over windows, minus hand-made features."""
-    base = Place(table, handmade, "", "", "window")
+    base = ClaimPlace(table, handmade, "", "", "window")
     return [
-        _pair(f"learned − {shown(handmade)}", Place(table, method, size, "all", "window"), base)
+        _pair(f"learned − {shown(handmade)}", ClaimPlace(table, method, size, "all", "window"), base)
         for method, size in product(METHODS, PAPER_UNITS)
     ]
 
 
-def _pair(what: str, better: Place, other: Place) -> Difference:
+def _pair(what: str, better: ClaimPlace, other: ClaimPlace) -> Difference:
     return Difference(what, ((1.0, better), (-1.0, other)))
 
 
@@ -136,7 +137,7 @@ def _mean(what: str, pairs: Sequence[Difference]) -> Difference:
 
 def _sum(what: str, *weighted: tuple[float, Difference]) -> Difference:
     """Add differences up; a place that stands in several of them is listed once."""
-    total: dict[Place, float] = {}
+    total: dict[ClaimPlace, float] = {}
     for factor, difference in weighted:
         for weight, place in difference.parts:
             total[place] = total.get(place, 0.0) + factor * weight

@@ -12,19 +12,14 @@ from earlayers.genres import scoring
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.names import shown
 from earlayers.reporting.pictures import Picture, picture
-from earlayers.reporting.rows import Row
+from earlayers.reporting.rows import TableRow
 from earlayers.reporting.tables import Grid, describe, number
-from earlayers.reporting.timing import Training
+from earlayers.reporting.timing import TrainedCell
 
 
 def looks(findings: Findings) -> dict[str, plots.Style]:
     """Give every method its colour and marker, under the name that is shown."""
     return plots.styles([shown(method) for method in findings.params.methods])
-
-
-def place(grid: Grid) -> str:
-    """Name a grid in file names: its datasets and classifier."""
-    return "-".join(part for part in (grid.source, grid.clips.dataset, grid.classifier) if part)
 
 
 def accuracies(findings: Findings, grid: Grid) -> list[Picture]:
@@ -36,17 +31,16 @@ def accuracies(findings: Findings, grid: Grid) -> list[Picture]:
     return [
         _accuracy(findings, grid, units, aggregation, limits)
         for aggregation in reversed(grid.aggregations)
-        for units in dict.fromkeys(size for size, _ in grid.lines)
+        for units in grid.sizes
     ]
 
 
 def _accuracy(
     findings: Findings, grid: Grid, units: int, aggregation: str, limits: tuple[float, float]
 ) -> Picture:
-    layers = list(dict.fromkeys(layer for _, layer in grid.lines))
     series, words = {}, []
     for method in grid.methods:
-        rows = [grid.cell(units, layer, aggregation, method) for layer in layers]
+        rows = [grid.cell(method, units, layer, aggregation) for layer in grid.layers]
         means = np.array([np.nan if row is None else row.mean for row in rows])
         stds = np.array([0.0 if row is None else row.std or 0.0 for row in rows])
         series[shown(method)] = (means, stds)
@@ -57,14 +51,14 @@ def _accuracy(
     title = f"{units} units, {f'windows of {seconds:g} s' if aggregation == 'window' else 'single frames'}"
     figure = plots.accuracy_by_layer(
         series,
-        layers,
+        grid.layers,
         looks(findings),
         baselines=levels,
         limits=limits,
         title=title,
     )
-    alt = f"Accuracy in percent by layer ({', '.join(layers)}), {title}: {'; '.join(words)}."
-    return picture(f"accuracy-{place(grid)}-{units}-{aggregation}", alt, figure)
+    alt = f"Accuracy in percent by layer ({', '.join(grid.layers)}), {title}: {'; '.join(words)}."
+    return picture(f"accuracy-{grid.name}-{units}-{aggregation}", alt, figure)
 
 
 def learning(findings: Findings, dataset: str) -> list[Picture]:
@@ -91,7 +85,7 @@ def _learning(findings: Findings, dataset: str, units: int, x: Literal["epoch", 
     return picture(f"learning-{dataset}-{units}-{x}", alt, figure)
 
 
-def _with_best(training: Training) -> pd.DataFrame:
+def _with_best(training: TrainedCell) -> pd.DataFrame:
     kept = {int(fold): facts["best_epoch"] for fold, facts in training.result["folds"].items()}
     table = training.curves
     return table.assign(best=table["epoch"] == table["fold"].map(kept))
@@ -103,7 +97,7 @@ def confusions(findings: Findings, grid: Grid) -> list[Picture]:
     return [_confusion(findings, grid, row) for row in chosen]
 
 
-def _confusion(findings: Findings, grid: Grid, row: Row) -> Picture:
+def _confusion(findings: Findings, grid: Grid, row: TableRow) -> Picture:
     genres = list(grid.clips.count_by_genre)
     matrix = scoring.confusion(findings.of_row(row), genres).to_numpy()
     title = describe(row)
@@ -118,24 +112,24 @@ def _confusion(findings: Findings, grid: Grid, row: Row) -> Picture:
     )
     figure = plots.confusion(matrix, genres, title=title)
     kind = "learned" if row.learned else "handmade"
-    return picture(f"confusion-{place(grid)}-{kind}", alt, figure)
+    return picture(f"confusion-{grid.name}-{kind}", alt, figure)
 
 
 def recalls(findings: Findings, grid: Grid) -> list[Picture]:
     """Draw the recall of every genre: for every size the methods' joined layers over windows."""
-    return [_recall(findings, grid, units) for units in dict.fromkeys(size for size, _ in grid.lines)]
+    return [_recall(findings, grid, units) for units in grid.sizes]
 
 
 def _recall(findings: Findings, grid: Grid, units: int) -> Picture:
     genres = list(grid.clips.count_by_genre)
-    found = {}
-    for method in grid.methods:
-        row = grid.cell(units, "all", "window", method)
-        if row is not None:
-            found[shown(method)] = scoring.per_genre(findings.of_row(row), genres)["recall"].to_numpy()
+    recalls = {
+        shown(row.representation): scoring.per_genre(findings.of_row(row), genres)["recall"].to_numpy()
+        for row in grid.rows
+        if (row.hidden_units, row.layer, row.aggregation) == (units, "all", "window")
+    }
     title = f"{units} units, all layers, windows"
-    means = np.nanmean(list(found.values()), axis=0)
+    means = np.nanmean(list(recalls.values()), axis=0)
     words = [f"{genre} {mean:.0f} %" for genre, mean in zip(genres, means, strict=True)]
     alt = f"Recall by genre, {title}; mean over methods: {', '.join(words)}."
-    figure = plots.recall_by_genre(found, genres, looks(findings), title=title)
-    return picture(f"recall-{place(grid)}-{units}", alt, figure)
+    figure = plots.recall_by_genre(recalls, genres, looks(findings), title=title)
+    return picture(f"recall-{grid.name}-{units}", alt, figure)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +13,11 @@ from earlayers import plots
 from earlayers.genres import scoring, significance
 from earlayers.genres.significance import Interval
 from earlayers.params import Params
-from earlayers.reporting.drawing import looks, place
+from earlayers.reporting.drawing import looks
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.names import shown
 from earlayers.reporting.pictures import Picture, picture
-from earlayers.reporting.rows import Row
+from earlayers.reporting.rows import TableRow
 from earlayers.reporting.tables import Grid
 
 # enough for ends that are stable to a tenth of a point, and quick
@@ -24,81 +26,61 @@ BASELINE_LOOK = plots.Style("#4b5563", "X")
 
 
 @dataclass(frozen=True)
-class Duel:
-    """One paired comparison: points by which the row is above the column, and the corrected p-value."""
-
-    difference: float
-    p_holm: float
-
-    @property
-    def real(self) -> bool:
-        """Whether the corrected p-value is below five percent."""
-        return self.p_holm < 0.05
-
-
-@dataclass(frozen=True)
 class Duels:
-    """All paired comparisons of one size: the methods' joined layers and the baselines, over windows."""
+    """All paired comparisons of one size: the methods' joined layers and the baselines, over windows.
+
+    `by_pair` maps two of `names`, the later one first, to a line of `significance.compare`, whose difference
+    is that of the earlier minus the later.
+    """
 
     units: int
     names: list[str]
-    by_pair: dict[tuple[str, str], Duel]
+    by_pair: dict[tuple[str, str], dict[Hashable, Any]]
 
 
-@dataclass(frozen=True)
-class Vote:
-    """Majority vote beside the vote by summed probability, for one aggregation of a grid's learned cells."""
-
-    aggregation: str
-    agreement: scoring.Agreement
-
-
-def contenders(grid: Grid, units: int) -> dict[str, Row]:
+def contenders(grid: Grid, units: int) -> dict[str, TableRow]:
     """Choose what is compared within one size, before looking at any accuracy.
 
     Returns:
         Name -> row: every method's joined layers and every baseline, over windows.
     """
-    found = {shown(method): grid.cell(units, "all", "window", method) for method in grid.methods}
-    found |= {shown(row.representation): row for row in grid.baselines if row.aggregation == "window"}
-    return {name: row for name, row in found.items() if row is not None}
+    wanted = ((units, "all", "window"), (None, "", "window"))
+    rows = [*grid.rows, *grid.baselines]
+    return {shown(row.representation): row for row in rows if row.place[2:] in wanted}
 
 
 def duels(findings: Findings, grid: Grid) -> list[Duels]:
     """Compare everything within a size by McNemar's test, corrected by Holm over all pairs of that size."""
-    sizes = dict.fromkeys(size for size, _ in grid.lines)
-    return [_duels(findings, grid, units) for units in sizes if len(contenders(grid, units)) > 1]
+    by_size = {units: contenders(grid, units) for units in grid.sizes}
+    return [_duels(findings, units, rows) for units, rows in by_size.items() if len(rows) > 1]
 
 
-def _duels(findings: Findings, grid: Grid, units: int) -> Duels:
-    rows = contenders(grid, units)
+def _duels(findings: Findings, units: int, rows: dict[str, TableRow]) -> Duels:
     table = significance.compare({name: findings.of_row(row) for name, row in rows.items()})
     # one triangle is enough: the later of a pair is the row
-    pairs = {
-        (line["second"], line["first"]): Duel(-line["difference"], line["p_holm"])
-        for line in table.to_dict("records")
-    }
-    return Duels(units, list(rows), pairs)
+    return Duels(
+        units, list(rows), {(line["second"], line["first"]): line for line in table.to_dict("records")}
+    )
 
 
 def accuracy_intervals(findings: Findings, grid: Grid) -> Picture:
     """Draw the bootstrap interval of every contender's accuracy."""
-    names, rows = [], []
-    for units in dict.fromkeys(size for size, _ in grid.lines):
-        for name, row in contenders(grid, units).items():
-            if row not in rows:
-                rows.append(row)
-                names.append(f"{name}, {units}" if row.learned else name)
-    # baselines belong to no size: below all sizes
-    order = sorted(range(len(rows)), key=lambda index: not rows[index].learned)
-    found = [significance.accuracy_interval(findings.of_row(row), resamples=RESAMPLES) for row in rows]
-    title = "All layers over windows, and the baselines"
+    rows = dict.fromkeys(row for units in grid.sizes for row in contenders(grid, units).values())
+    lines = [
+        (
+            f"{shown(row.representation)}, {row.hidden_units}" if row.learned else shown(row.representation),
+            row,
+            significance.accuracy_interval(findings.of_row(row), resamples=RESAMPLES),
+        )
+        # baselines belong to no size: below all sizes
+        for row in sorted(rows, key=lambda row: not row.learned)
+    ]
     return _intervals(
-        f"intervals-{place(grid)}",
-        title,
+        f"intervals-{grid.name}",
+        "All layers over windows, and the baselines",
         findings,
-        [(names[index], rows[index], found[index]) for index in order],
-        legend=False,
+        lines,
+        grouped=False,
         reference=None,
         unit="accuracy of clips, % (95 % interval)",
     )
@@ -114,24 +96,19 @@ def input_baseline(params: Params) -> str | None:
 
 def gains(findings: Findings, grid: Grid) -> list[Picture]:
     """Draw what every layer adds to the networks' own input; nothing where no such baseline is declared."""
-    name = input_baseline(findings.params)
-    base = grid.baseline(name, "window") if name else None
-    if base is None:
-        return []
-    sizes = dict.fromkeys(size for size, _ in grid.lines)
-    return [_gains(findings, grid, units, base) for units in sizes]
+    base = grid.baseline(input_baseline(findings.params) or "", "window")
+    return [_gains(findings, grid, units, base) for units in grid.sizes] if base else []
 
 
-def gain(findings: Findings, row: Row, base: Row) -> Interval:
+def gain(findings: Findings, row: TableRow, base: TableRow) -> Interval:
     """Estimate how many points a row stands above another on the same clips."""
     first, second = findings.of_row(row), findings.of_row(base)
     return significance.difference_interval(first, second, resamples=RESAMPLES)
 
 
-def _gains(findings: Findings, grid: Grid, units: int, base: Row) -> Picture:
-    rows = [row for row in grid.rows if (row.hidden_units, row.aggregation) == (units, "window")]
+def _gains(findings: Findings, grid: Grid, units: int, base: TableRow) -> Picture:
     return _intervals(
-        f"gain-{place(grid)}-{units}",
+        f"gain-{grid.name}-{units}",
         f"{units} units, gain over {shown(base.representation)}",
         findings,
         [
@@ -140,9 +117,10 @@ def _gains(findings: Findings, grid: Grid, units: int, base: Row) -> Picture:
                 row,
                 gain(findings, row, base),
             )
-            for row in rows
+            for row in grid.rows
+            if (row.hidden_units, row.aggregation) == (units, "window")
         ],
-        legend=True,
+        grouped=True,
         reference=0.0,
         unit="points of accuracy (95 % interval)",
     )
@@ -152,21 +130,19 @@ def _intervals(
     name: str,
     title: str,
     findings: Findings,
-    lines: list[tuple[str, Row, Interval]],
+    lines: Sequence[tuple[str, TableRow, Interval]],
     *,
-    legend: bool,
+    grouped: bool,
     reference: float | None,
     unit: str,
 ) -> Picture:
     of_methods = looks(findings)
-    found = [interval for _, _, interval in lines]
+    numbers = np.array([(interval.estimate, interval.low, interval.high) for _, _, interval in lines])
     figure = plots.intervals(
         [label for label, _, _ in lines],
-        np.array([interval.estimate for interval in found]),
-        np.array([interval.low for interval in found]),
-        np.array([interval.high for interval in found]),
+        *numbers.T,
         looks=[of_methods.get(shown(row.representation), BASELINE_LOOK) for _, row, _ in lines],
-        legend=of_methods if legend else {},
+        groups=[shown(row.representation) for _, row, _ in lines] if grouped else [],
         reference=reference,
         unit=unit,
         title=title,
@@ -175,26 +151,28 @@ def _intervals(
     return picture(name, f"{title}; {unit}: {'; '.join(words)}.", figure)
 
 
-def _full(label: str, row: Row) -> str:
+def _full(label: str, row: TableRow) -> str:
     """Name a row in words alone, where the picture says the method by colour."""
     method = shown(row.representation)
     return label if label.startswith(method) else f"{method} {label}"
 
 
-def votes(findings: Findings, grid: Grid) -> list[Vote]:
-    """Compare both ways of voting over all learned cells of a grid."""
-    return [
-        Vote(
-            aggregation,
-            scoring.agreement(
-                pd.concat([findings.of_row(row) for row in grid.rows if row.aggregation == aggregation])
-            ),
-        )
+def votes(findings: Findings, grid: Grid) -> dict[str, scoring.Agreement]:
+    """Set majority vote beside the vote by summed probability, over all learned cells of a grid.
+
+    Returns:
+        Aggregation -> how often both agree, and how often each is right.
+    """
+    return {
+        aggregation: scoring.agreement(_pooled(findings, grid, aggregation))
         for aggregation in grid.aggregations
-    ]
+    }
 
 
 def most_confused(findings: Findings, grid: Grid, limit: int) -> pd.DataFrame:
     """Name the clips that most learned cells over windows get wrong (see `scoring.most_confused`)."""
-    rows = [row for row in grid.rows if row.aggregation == "window"]
-    return scoring.most_confused(pd.concat([findings.of_row(row) for row in rows]), limit)
+    return scoring.most_confused(_pooled(findings, grid, "window"), limit)
+
+
+def _pooled(findings: Findings, grid: Grid, aggregation: str) -> pd.DataFrame:
+    return pd.concat([findings.of_row(row) for row in grid.rows if row.aggregation == aggregation])

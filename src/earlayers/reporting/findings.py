@@ -13,13 +13,13 @@ from earlayers.cells import Cell
 from earlayers.champion import choose
 from earlayers.errors import UserError
 from earlayers.params import Params
-from earlayers.reporting.rows import Row, rows_of_cell
-from earlayers.reporting.tables import Clips, Grid, grids
-from earlayers.reporting.timing import Timing, Training, timings
+from earlayers.reporting.rows import RowKey, TableRow, rows_of_cell
+from earlayers.reporting.tables import Grid, TestedClips, grids
+from earlayers.reporting.timing import TrainedCell
 
 
 @dataclass(frozen=True)
-class Variant:
+class ChangedCell:
     """A cell that was run with some values of params.yaml changed, beside the same cell unchanged.
 
     `row` and `base` are all layers over windows; `changes` maps paths in params.yaml to values; `layers` is
@@ -30,13 +30,9 @@ class Variant:
     question: str
     changes: dict[str, Any]
     layers: str
-    row: Row
-    base: Row
+    row: TableRow
+    base: TableRow
     predictions: pd.DataFrame
-
-
-# table, source, dataset, representation, hidden units, layer, aggregation, classifier
-Place = tuple[int, str, str, str, int | None, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -44,22 +40,17 @@ class Findings:
     """The results of every cell that params.yaml declares.
 
     `table_1` and `table_2` are rows in the order of params.yaml, `champion` is the
-    learned cell that validation clips chose, `predictions` maps the place of each row to what it was
+    learned cell that validation clips chose, `predictions` maps the key of each row to what it was
     counted from.
     """
 
     params: Params
-    table_1: list[Row]
-    table_2: list[Row]
-    trainings: list[Training]
-    variants: list[Variant]
-    champion: Row | None
-    predictions: dict[Place, pd.DataFrame]
-
-    @property
-    def timings(self) -> list[Timing]:
-        """Training times of every cell."""
-        return timings(self.trainings)
+    table_1: list[TableRow]
+    table_2: list[TableRow]
+    trainings: list[TrainedCell]
+    variants: list[ChangedCell]
+    champion: TableRow | None
+    predictions: dict[RowKey, pd.DataFrame]
 
     @property
     def grids_1(self) -> list[Grid]:
@@ -71,20 +62,19 @@ class Findings:
         """Table 2, a grid for every source, target and classifier."""
         return grids(self.table_2, self._clips(2))
 
-    def of_row(self, row: Row) -> pd.DataFrame:
+    def of_row(self, row: TableRow) -> pd.DataFrame:
         """Select the predictions behind one row of a table: a line for every tested clip and fold."""
-        place = (row.table, row.source, row.dataset, row.representation, row.hidden_units)
-        return self.predictions[*place, row.layer, row.aggregation, row.classifier]
+        return self.predictions[row.key]
 
-    def _clips(self, table: int) -> dict[str, Clips]:
-        found: dict[str, Clips] = {}
-        for place, predictions in self.predictions.items():
-            dataset = place[2]
-            if place[0] == table and dataset not in found:
+    def _clips(self, number: int) -> dict[str, TestedClips]:
+        clips: dict[str, TestedClips] = {}
+        for (table, _, dataset, *_), predictions in self.predictions.items():
+            if table == number and dataset not in clips:
                 genres = predictions.drop_duplicates("path")["genre"].value_counts().sort_index()
-                counts = {str(genre): int(count) for genre, count in genres.items()}
-                found[dataset] = Clips(dataset, counts)
-        return found
+                clips[dataset] = TestedClips(
+                    dataset, {str(name): int(count) for name, count in genres.items()}
+                )
+        return clips
 
 
 def read(params: Params) -> Findings:
@@ -98,64 +88,52 @@ def read(params: Params) -> Findings:
     transferred = cells.transferred(params)
     cells.require([*trained, *classified, *transferred])
     table_1 = _rows(classified)
+    best = choose(params)
+    chosen = (1, "", best.cell.dataset, best.cell.representation, best.cell.hidden_units)
+    key = (*chosen, best.layer, "window", best.cell.classifier)
     return Findings(
         params=params,
         table_1=table_1,
         table_2=_rows(transferred),
-        trainings=[Training(cell, cell.result(), pd.read_csv(paths.curves(cell.name))) for cell in trained],
-        variants=_variants(params, table_1),
-        champion=_champion(params, table_1),
+        trainings=[
+            TrainedCell(cell, cell.result(), pd.read_csv(paths.curves(cell.name))) for cell in trained
+        ],
+        variants=list(_variants(params, table_1)),
+        champion=next((row for row in table_1 if row.key == key), None),
         predictions=_of_the_same_clips([*classified, *transferred]),
     )
 
 
-def _rows(declared: list[Cell]) -> list[Row]:
+def _rows(declared: list[Cell]) -> list[TableRow]:
     # a network's own vote comes with the cell of every classifier; the table has it once
     return list(dict.fromkeys(row for cell in declared for row in rows_of_cell(cell.result())))
 
 
-def _variants(params: Params, rows: list[Row]) -> list[Variant]:
+def _variants(params: Params, rows: list[TableRow]) -> Iterator[ChangedCell]:
     """Read the variants that have been run: they are no part of the pipeline, so none need be there."""
-    found = []
+    by_key = {row.key: row for row in rows}
     for name, variant in params.variants.items():
         path, clips = paths.result("variants", name), paths.variant_predictions(name)
-        if path.is_file() and clips.is_file():
-            layer = "voted" if variant.layers == "voted" else "all"
-            row = _whole(rows_of_cell(files.read_json(path)), variant.method, variant.hidden_units, layer)
-            alike = [r for r in rows if (r.dataset, r.classifier) == (variant.dataset, variant.classifier)]
-            base = _whole(alike, variant.method, variant.hidden_units, "all")
-            if row and base:
-                facts = (variant.question, dict(variant.changes), variant.layers)
-                # a group may look like a number, or be empty: it is text all the same
-                table = pd.read_csv(clips, dtype=str, keep_default_na=False).astype({"fold": int})
-                found.append(Variant(name, *facts, row, base, table))
-    return found
+        if not (path.is_file() and clips.is_file()):
+            continue
+        place = (1, variant.method, variant.hidden_units)
+        layer = "voted" if variant.layers == "voted" else "all"
+        changed = {row.place: row for row in rows_of_cell(files.read_json(path))}
+        row = changed.get((*place, layer, "window"))
+        base = by_key.get((1, "", variant.dataset, *place[1:], "all", "window", variant.classifier))
+        if row and base:
+            facts = (variant.question, dict(variant.changes), variant.layers)
+            # a group may look like a number, or be empty: it is text all the same
+            table = pd.read_csv(clips, dtype=str, keep_default_na=False).astype({"fold": int})
+            yield ChangedCell(name, *facts, row, base, table)
 
 
-def _whole(rows: list[Row], method: str, units: int, layer: str) -> Row | None:
-    place = (method, units, layer, "window")
-    return next(
-        (r for r in rows if (r.representation, r.hidden_units, r.layer, r.aggregation) == place), None
-    )
-
-
-def _champion(params: Params, rows: list[Row]) -> Row | None:
-    best = choose(params)
-    place = (best.cell.dataset, best.cell.representation, best.cell.hidden_units, best.layer, "window")
-    for row in rows:
-        here = (row.dataset, row.representation, row.hidden_units, row.layer, row.aggregation)
-        if here == place and row.classifier == best.cell.classifier:
-            return row
-    return None
-
-
-def _of_the_same_clips(declared: list[Cell]) -> dict[Place, pd.DataFrame]:
+def _of_the_same_clips(declared: list[Cell]) -> dict[RowKey, pd.DataFrame]:
     """Read all predictions; those of one table and dataset must be of the same clips to be compared."""
-    found: dict[Place, pd.DataFrame] = {}
+    predictions: dict[RowKey, pd.DataFrame] = {}
     first: dict[tuple[str, str], tuple[str, set[tuple[str, int]]]] = {}
     for cell in declared:
-        parts = dict(_predictions(cell))
-        for rows in parts.values():
+        for key, rows in _predictions(cell):
             clips = set(zip(rows["path"], rows["fold"], strict=True))
             name, expected = first.setdefault((cell.stage, cell.dataset), (cell.name, clips))
             if clips != expected:
@@ -163,18 +141,17 @@ def _of_the_same_clips(declared: list[Cell]) -> dict[Place, pd.DataFrame]:
                     f"cells are compared on the same clips and folds; the predictions of {cell.name} and "
                     f"{name} are of different ones, so one of them is older than its data: run `dvc repro`"
                 )
-        found |= parts
-    return found
+            predictions[key] = rows
+    return predictions
 
 
-def _predictions(cell: Cell) -> Iterator[tuple[Place, pd.DataFrame]]:
+def _predictions(cell: Cell) -> Iterator[tuple[RowKey, pd.DataFrame]]:
     """Split a cell's predictions into those of its rows, once: selecting from text columns is slow."""
     table = pd.read_parquet(paths.predictions(cell.stage, cell.name))
     number = 2 if cell.stage == "transfer" else 1
-    for (layer, aggregation, classifier), rows in table.groupby(
-        ["layer", "aggregation", "classifier"], sort=False
-    ):
+    place = (number, cell.source, cell.dataset, cell.representation, cell.hidden_units)
+    columns = ["layer", "aggregation", "classifier"]
+    for (layer, aggregation, classifier), rows in table.groupby(columns, sort=False):
         # hand-made features have no layer in the tables
         named = "" if layer == "input" else str(layer)
-        place = (number, cell.source, cell.dataset, cell.representation, cell.hidden_units)
         yield (*place, named, str(aggregation), str(classifier)), rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,28 +35,11 @@ WINDOWS = 400
 
 
 @dataclass(frozen=True)
-class Quiet:
-    """How one layer of one network responds to frames that it never learned from.
-
-    Attributes:
-        method: as it is shown.
-        layer: counted from 1.
-        median: lifetime sparseness of the middle unit, 0 to 1.
-        below: share of activations under a twentieth of the unit's highest, percent.
-        dead: units that respond to no frame at all.
-    """
-
-    method: str
-    units: int
-    layer: int
-    median: float
-    below: float
-    dead: int
-
-
-@dataclass(frozen=True)
 class Heard:
-    """What the networks of one dataset are shown: frames of clips that the first fold never learned from."""
+    """What the networks of one dataset are shown: frames of clips that the first fold never learned from.
+
+    `frames` has the shape (frames, inputs), magnitudes as they are stored; networks standardise them.
+    """
 
     table: FrameTable
     split: pd.DataFrame
@@ -84,16 +67,15 @@ def listen(findings: Findings, dataset: str) -> Heard:
 
 def filters(findings: Findings, heard: Heard) -> list[Picture]:
     """Draw the first layer of every method's smallest network, lowest centre frequency first."""
-    smallest = min(findings.params.hidden_units)
-    found = []
-    for cell, network in heard.networks.items():
-        if cell.hidden_units == smallest:
-            weights = next(network.network.parameters()).detach().numpy()
-            found.append(_filters(findings, cell, weights))
-    return found
+    return [
+        _filters(findings, cell, next(network.network.parameters()).detach().numpy())
+        for cell, network in heard.networks.items()
+        if cell.hidden_units == min(findings.params.hidden_units)
+    ]
 
 
 def _filters(findings: Findings, cell: Cell, weights: np.ndarray) -> Picture:
+    """Draw weights of shape (units, inputs), over frequency where inputs are bins of a spectrum."""
     frames, rate = findings.params.frames, findings.params.audio.sample_rate_hz
     edges_hz, centres = None, np.arange(weights.shape[1])
     if frames.name == "spectrum":
@@ -110,21 +92,27 @@ def _filters(findings: Findings, cell: Cell, weights: np.ndarray) -> Picture:
     return picture(f"filters-{cell.name}", alt, figure)
 
 
-def sparseness(findings: Findings, heard: Heard, dataset: str) -> tuple[list[Picture], list[Quiet]]:
+def sparseness(findings: Findings, heard: Heard, dataset: str) -> tuple[list[Picture], list[dict[str, Any]]]:
     """Measure every hidden unit on the frames that were heard.
 
     Returns:
-        A picture for every size, and a line for every network and layer.
+        A picture for every size, and a line for every network and layer (see `_responses`).
     """
     pictures, lines = [], []
     for units in findings.params.hidden_units:
-        values = {}
-        for cell, network in heard.networks.items():
-            if cell.hidden_units == units:
-                layers = network.activations(heard.frames)
-                name = shown(cell.representation)
-                values[name] = [lifetime_sparseness(layer) for layer in layers]
-                lines += [_quiet(name, units, depth, layer) for depth, layer in enumerate(layers, start=1)]
+        by_method = {
+            shown(cell.representation): network.activations(heard.frames)
+            for cell, network in heard.networks.items()
+            if cell.hidden_units == units
+        }
+        values = {
+            name: [lifetime_sparseness(layer) for layer in layers] for name, layers in by_method.items()
+        }
+        lines += [
+            {"units": units, "method": name, "layer": depth} | _responses(layer)
+            for name, layers in by_method.items()
+            for depth, layer in enumerate(layers, start=1)
+        ]
         title = f"{units} units, sparseness of every unit"
         medians = [
             f"{name} {', '.join(f'{np.median(layer):.2f}' for layer in layers)}"
@@ -136,17 +124,23 @@ def sparseness(findings: Findings, heard: Heard, dataset: str) -> tuple[list[Pic
     return pictures, lines
 
 
-def _quiet(method: str, units: int, depth: int, activations: np.ndarray) -> Quiet:
+def _responses(activations: np.ndarray) -> dict[str, float]:
+    """Sum up how one layer responds.
+
+    Args:
+        activations: shape (frames, units).
+
+    Returns:
+        median: lifetime sparseness of the middle unit, 0 to 1; below: share of activations under a twentieth
+        of the unit's highest, percent; dead: units that respond to no frame at all.
+    """
     sizes = np.abs(activations)
     highest = sizes.max(axis=0)
-    return Quiet(
-        method=method,
-        units=units,
-        layer=depth,
-        median=float(np.median(lifetime_sparseness(activations))),
-        below=float(100 * (sizes <= highest / 20).mean()),
-        dead=int((highest == 0).sum()),
-    )
+    return {
+        "median": float(np.median(lifetime_sparseness(activations))),
+        "below": float(100 * (sizes <= highest / 20).mean()),
+        "dead": int((highest == 0).sum()),
+    }
 
 
 def maps(findings: Findings, heard: Heard, dataset: str) -> list[Picture]:

@@ -50,6 +50,7 @@ def mel_bands(weights: np.ndarray, frequencies_hz: np.ndarray) -> tuple[np.ndarr
 
 
 def _mel(frequencies_hz: np.ndarray) -> np.ndarray:
+    """Convert frequencies of any shape to mel, in the same shape."""
     return 2595 * np.log10(1 + frequencies_hz / 700)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from earlayers import paths
-from earlayers.reporting.rows import Row
+from earlayers.reporting.rows import TableRow
 
 # the names that the tracker's columns have
 _SECTIONS = {"window": "acc", "none": "none"}
 
 
-def metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def metrics(rows: Sequence[TableRow]) -> dict[str, dict[str, float]]:
     """Choose what is compared: windows layer by layer, single frames of all layers, the network's own vote.
 
     Args:
@@ -38,6 +38,6 @@ def metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     return {name: dict(sorted(cell.items())) for name, cell in cells.items()}
 
 
-def _representation(row: Row) -> tuple[str, ...]:
+def _representation(row: TableRow) -> tuple[str, ...]:
     units = "" if row.hidden_units is None else str(row.hidden_units)
     return tuple(part for part in (row.source, row.dataset, row.representation, units) if part)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-import pandas as pd
-
-from earlayers.genres.significance import Interval
-from earlayers.reporting import drawing, evidence, inside, trial, variants
-from earlayers.reporting.evidence import Duels, Vote
+from earlayers.reporting import claims_page, drawing, evidence, inside, trial, variants
 from earlayers.reporting.findings import Findings
-from earlayers.reporting.inside import Quiet
 from earlayers.reporting.names import shown
-from earlayers.reporting.paper import PaperCell, beside
+from earlayers.reporting.paper import beside
 from earlayers.reporting.pictures import Picture
-from earlayers.reporting.rows import Row
-from earlayers.reporting.tables import Grid, describe, heading, number, sentence, signed, verdict
-from earlayers.reporting.timing import Timing
+from earlayers.reporting.rows import TableRow
+from earlayers.reporting.tables import Grid, describe, heading, number, probability, sentence, signed, verdict
+from earlayers.reporting.templates import environment
+from earlayers.reporting.timing import timings
 from earlayers.reporting.variants import Answer, Luck
 
 CONFUSED_CLIPS = 12
@@ -40,66 +35,29 @@ CONTENTS = (
 
 
 @dataclass(frozen=True)
-class Result:
-    """A grid of the tables with everything that is drawn and counted from it."""
-
-    grid: Grid
-    gain: Interval | None
-    accuracies: list[Picture]
-    confusions: list[Picture]
-    recalls: list[Picture]
-    gains: list[Picture]
-    intervals: Picture
-    duels: list[Duels]
-    votes: list[Vote]
-    confused: pd.DataFrame
-
-    def pictures(self) -> list[Picture]:
-        """All its pictures."""
-        return [*self.accuracies, *self.confusions, *self.recalls, *self.gains, self.intervals]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """How the networks of one dataset learned, and what they look like inside."""
-
-    dataset: str
-    curves: list[Picture]
-    timings: list[Timing]
-    filters: list[Picture]
-    sparseness: list[Picture]
-    quiet: list[Quiet]
-    maps: list[Picture]
-
-    def pictures(self) -> list[Picture]:
-        """All its pictures."""
-        return [*self.curves, *self.filters, *self.sparseness, *self.maps]
-
-
-@dataclass(frozen=True)
 class Report:
-    """All that the page shows."""
+    """All that the page shows.
+
+    `results_1` and `results_2` hold what `_result` makes of every grid of Tables 1 and 2, `learned` what
+    `_learned` makes of every dataset to learn on, `paper` a pair (the paper's row, ours) for each number of
+    the paper, `variants` and `claims` what the JSON files of these names hold.
+    """
 
     findings: Findings
-    results_1: list[Result]
-    results_2: list[Result]
-    learned: list[Learned]
-    paper: list[tuple[PaperCell, Row | None]] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    lucks: list[Luck] = field(default_factory=list)
-    claims: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def variants(self) -> dict[str, Any]:
-        """What the variants show, as results/variants.json holds it."""
-        return variants.summary(self.answers, self.lucks)
+    results_1: list[dict[str, Any]]
+    results_2: list[dict[str, Any]]
+    learned: list[dict[str, Any]]
+    paper: list[tuple[TableRow, TableRow | None]]
+    answers: list[Answer]
+    lucks: list[Luck]
+    variants: dict[str, Any]
+    claims: dict[str, Any]
 
     def pictures(self) -> Iterator[Picture]:
         """Every picture, in the order of the page."""
-        for result in [*self.results_1, *self.results_2]:
-            yield from result.pictures()
-        for learned in self.learned:
-            yield from learned.pictures()
+        for part in [*self.results_1, *self.results_2, *self.learned]:
+            for pictures in part["pictures"].values():
+                yield from pictures
 
 
 def compose(findings: Findings) -> Report:
@@ -114,49 +72,56 @@ def compose(findings: Findings) -> Report:
     Raises:
         UserError: when frames, features or networks of a dataset are missing.
     """
+    answers, lucks = variants.answers(findings), variants.luck(findings.variants)
     return Report(
         findings=findings,
         results_1=[_result(findings, grid) for grid in findings.grids_1],
         results_2=[_result(findings, grid) for grid in findings.grids_2],
         learned=[_learned(findings, dataset) for dataset in findings.params.learn_on],
         paper=beside([*findings.table_1, *findings.table_2]),
-        answers=variants.answers(findings),
-        lucks=variants.luck(findings.variants),
+        answers=answers,
+        lucks=lucks,
+        variants=variants.summary(answers, lucks),
         claims=trial.claims(findings),
     )
 
 
-def _result(findings: Findings, grid: Grid) -> Result:
-    name = evidence.input_baseline(findings.params)
-    base = grid.baseline(name, "window") if name else None
-    gain = evidence.gain(findings, grid.best, base) if base and grid.best else None
-    return Result(
-        grid=grid,
-        gain=gain,
-        accuracies=drawing.accuracies(findings, grid),
-        confusions=drawing.confusions(findings, grid),
-        recalls=drawing.recalls(findings, grid) if not grid.source else [],
-        gains=evidence.gains(findings, grid),
-        intervals=evidence.accuracy_intervals(findings, grid),
-        # every fold's network judges the same clips of a target: pooled, each would count several times
-        duels=evidence.duels(findings, grid) if not grid.source else [],
-        votes=evidence.votes(findings, grid),
-        confused=evidence.most_confused(findings, grid, CONFUSED_CLIPS),
-    )
+def _result(findings: Findings, grid: Grid) -> dict[str, Any]:
+    """Draw and count everything of one grid; sections of the page name what they take from it."""
+    base = grid.baseline(evidence.input_baseline(findings.params) or "", "window")
+    # every fold's network judges the same clips of a target: pooled, each would count several times
+    tested_once = not grid.source
+    return {
+        "grid": grid,
+        "gain": evidence.gain(findings, grid.best, base) if base and grid.best else None,
+        "pictures": {
+            "accuracies": drawing.accuracies(findings, grid),
+            "confusions": drawing.confusions(findings, grid),
+            "recalls": drawing.recalls(findings, grid) if tested_once else [],
+            "gains": evidence.gains(findings, grid),
+            "intervals": [evidence.accuracy_intervals(findings, grid)],
+        },
+        "duels": evidence.duels(findings, grid) if tested_once else [],
+        "votes": evidence.votes(findings, grid),
+        "confused": evidence.most_confused(findings, grid, CONFUSED_CLIPS),
+    }
 
 
-def _learned(findings: Findings, dataset: str) -> Learned:
+def _learned(findings: Findings, dataset: str) -> dict[str, Any]:
+    """Draw and count how the networks of one dataset learned, and what they look like inside."""
     heard = inside.listen(findings, dataset)
-    pictures, quiet = inside.sparseness(findings, heard, dataset)
-    return Learned(
-        dataset=dataset,
-        curves=drawing.learning(findings, dataset),
-        timings=[timing for timing in findings.timings if timing.cell.dataset == dataset],
-        filters=inside.filters(findings, heard),
-        sparseness=pictures,
-        quiet=quiet,
-        maps=inside.maps(findings, heard, dataset),
-    )
+    sparseness, responses = inside.sparseness(findings, heard, dataset)
+    return {
+        "dataset": dataset,
+        "pictures": {
+            "curves": drawing.learning(findings, dataset),
+            "filters": inside.filters(findings, heard),
+            "sparseness": sparseness,
+            "maps": inside.maps(findings, heard, dataset),
+        },
+        "timings": timings([one for one in findings.trainings if one.cell.dataset == dataset]),
+        "responses": responses,
+    }
 
 
 def render(report: Report) -> str:
@@ -168,16 +133,12 @@ def render(report: Report) -> str:
     Returns:
         The page: styles and pictures inside, no script, no address of anything outside.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("earlayers.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    templates = environment()
+    templates.globals.update(
         shown=shown,
         signed=signed,
+        probability=probability,
+        smallest=claims_page.smallest,
         heading=heading,
         number=number,
         describe=describe,
@@ -190,8 +151,8 @@ def render(report: Report) -> str:
     # no target for transfer, no second table; no baseline of the input, nothing to gain on; no variants run
     empty = {
         "transfer": not report.results_2,
-        "gain": not any(result.gains for result in report.results_1),
+        "gain": not any(result["pictures"]["gains"] for result in report.results_1),
         "variants": not report.findings.variants,
     }
     contents = [entry for entry in CONTENTS if not empty.get(entry[0], False)]
-    return environment.get_template("page.html.j2").render(contents=contents)
+    return templates.get_template("page.html.j2").render(contents=contents)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 AGGREGATIONS = ("none", "window")
+# table, representation, hidden units, layer, aggregation: a place in the paper's own tables
+PaperPlace = tuple[int, str, int | None, str, str]
+# table, source, dataset, representation, hidden units, layer, aggregation, classifier
+RowKey = tuple[int, str, str, str, int | None, str, str, str]
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """An accuracy with its folds: a line of the paper's Table 1 or 2 (`table`), percent throughout.
 
     `layer` is "1", "2", "3" ... or "all" for learned features, "" for hand-made ones, and "output" for the
@@ -33,6 +37,16 @@ class Row:
     folds: tuple[float, ...]
 
     @property
+    def key(self) -> RowKey:
+        """What tells this row from all others."""
+        return (self.table, self.source, self.dataset, *self.place[1:], self.classifier)
+
+    @property
+    def place(self) -> PaperPlace:
+        """Where the row stands in the paper's tables, whatever the datasets and the classifier."""
+        return self.table, self.representation, self.hidden_units, self.layer, self.aggregation
+
+    @property
     def learned(self) -> bool:
         """Whether these are features of a network (or its output), not hand-made ones."""
         return self.hidden_units is not None
@@ -43,7 +57,7 @@ class Row:
         return self.layer != "output"
 
 
-def rows_of_cell(result: Mapping[str, Any]) -> list[Row]:
+def rows_of_cell(result: Mapping[str, Any]) -> list[TableRow]:
     """Turn the results JSON of one cell into rows: layers within aggregations, the network's vote last.
 
     Args:
@@ -52,22 +66,29 @@ def rows_of_cell(result: Mapping[str, Any]) -> list[Row]:
     Returns:
         A row for every layer and aggregation in it.
     """
-    transferred = "target" in result
-    facts = {
-        "table": 2 if transferred else 1,
-        "source": (result["source"] or "") if transferred else "",
-        "dataset": result["target"] if transferred else result["dataset"],
-        "representation": result["representation"],
-        "hidden_units": result["hidden_units"],
-    }
-    rows = [
-        _row(facts, "" if layer == "input" else layer, aggregation, result["classifier"], scores)
+    judged = [
+        ("" if layer == "input" else layer, aggregation, result["classifier"], scores)
         for aggregation in AGGREGATIONS
         for layer, scores in sorted(result["accuracy"].get(aggregation, {}).items(), key=_depth)
     ]
     if "network" in result:
-        rows.append(_row(facts, "output", "none", "network", result["network"]))
-    return rows
+        judged.append(("output", "none", "network", result["network"]))
+    return [
+        TableRow(
+            table=2 if "target" in result else 1,
+            source=result.get("source") or "",
+            dataset=result["target"] if "target" in result else result["dataset"],
+            representation=result["representation"],
+            hidden_units=result["hidden_units"],
+            layer=layer,
+            aggregation=aggregation,
+            classifier=classifier,
+            mean=scores["mean"],
+            std=scores["std"],
+            folds=tuple(accuracy for name, accuracy in scores.items() if name.startswith("fold_")),
+        )
+        for layer, aggregation, classifier, scores in judged
+    ]
 
 
 def _depth(item: tuple[str, Any]) -> tuple[bool, int]:
@@ -76,27 +97,12 @@ def _depth(item: tuple[str, Any]) -> tuple[bool, int]:
     return (not layer.isdigit(), int(layer) if layer.isdigit() else 0)
 
 
-def _row(
-    facts: Mapping[str, Any], layer: str, aggregation: str, classifier: str, scores: Mapping[str, float]
-) -> Row:
-    folds = sum(key.startswith("fold_") for key in scores)
-    return Row(
-        **facts,
-        layer=layer,
-        aggregation=aggregation,
-        classifier=classifier,
-        mean=scores["mean"],
-        std=scores["std"],
-        folds=tuple(scores[f"fold_{fold}"] for fold in range(folds)),
-    )
-
-
-def best(rows: Sequence[Row]) -> Row | None:
+def best(rows: Sequence[TableRow]) -> TableRow | None:
     """Find the row of the highest mean accuracy, the first of equals; None among none."""
     return max(rows, key=lambda row: row.mean, default=None)
 
 
-def csv_table(rows: Sequence[Row], *, transferred: bool) -> str:
+def csv_table(rows: Sequence[TableRow], *, transferred: bool) -> str:
     """Write rows as CSV in the order given, four decimals, the same bytes for the same rows.
 
     Args:
@@ -106,18 +112,31 @@ def csv_table(rows: Sequence[Row], *, transferred: bool) -> str:
     Returns:
         The text of the file, header first.
     """
-    datasets = ["source", "target"] if transferred else ["dataset"]
+    names = {"source": "source", "dataset": "target"} if transferred else {"dataset": "dataset"}
+    names |= {name: name for name in ("representation", "hidden_units", "layer", "aggregation", "classifier")}
+    names |= {"mean": "accuracy_mean", "std": "accuracy_std"}
+    lines = [
+        {title: getattr(row, name) for name, title in names.items()}
+        | {f"fold_{fold}": accuracy for fold, accuracy in enumerate(row.folds)}
+        for row in rows
+    ]
     # datasets may differ in their number of folds; a row with fewer ends in empty fields
-    folds = max((len(row.folds) for row in rows), default=0)
-    columns = [*datasets, "representation", "hidden_units", "layer", "aggregation", "classifier"]
-    columns += ["accuracy_mean", "accuracy_std", *(f"fold_{fold}" for fold in range(folds))]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        names = [row.source, row.dataset] if transferred else [row.dataset]
-        units = "" if row.hidden_units is None else str(row.hidden_units)
-        numbers = ["" if value is None else f"{value:.4f}" for value in (row.mean, row.std, *row.folds)]
-        line = [*names, row.representation, units, row.layer, row.aggregation, row.classifier, *numbers]
-        writer.writerow(line + [""] * (len(columns) - len(line)))
-    return text.getvalue()
+    most = max((len(row.folds) for row in rows), default=0)
+    columns = [*names.values(), *(f"fold_{fold}" for fold in range(most))]
+    return csv_text(pd.DataFrame(lines, columns=columns), decimals=4)
+
+
+def csv_text(table: pd.DataFrame, *, decimals: int) -> str:
+    """Write a table as CSV, the same bytes on every system.
+
+    Args:
+        table: a column a field; the counts `hidden_units` and `folds_...` may be missing in places.
+        decimals: of every other number.
+
+    Returns:
+        The text of the file, header first; what is missing is empty.
+    """
+    # with a gap, pandas would make fractions of whole numbers
+    counts = [name for name in table.columns if name == "hidden_units" or name.startswith("folds_")]
+    whole = table.astype(dict.fromkeys(counts, "Int64"))
+    return whole.to_csv(index=False, lineterminator="\n", float_format=f"%.{decimals}f")

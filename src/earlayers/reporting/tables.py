@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from earlayers.reporting.names import shown
-from earlayers.reporting.paper import PaperCell, beside
-from earlayers.reporting.rows import AGGREGATIONS, Row, best
+from earlayers.reporting.paper import beside
+from earlayers.reporting.rows import AGGREGATIONS, TableRow, best
 
 
 @dataclass(frozen=True)
-class Clips:
+class TestedClips:
     """The clips that were tested, by genre: what an accuracy has to beat."""
+
+    __test__ = False  # no test case, though pytest would take it for one
 
     dataset: str
     count_by_genre: dict[str, int]
@@ -45,12 +48,17 @@ class Grid:
     `rows` are learned features, `baselines` hand-made ones, `networks` the networks' own votes.
     """
 
-    clips: Clips
+    clips: TestedClips
     source: str
     classifier: str
-    rows: list[Row]
-    baselines: list[Row]
-    networks: list[Row]
+    rows: list[TableRow]
+    baselines: list[TableRow]
+    networks: list[TableRow]
+
+    @property
+    def name(self) -> str:
+        """Its datasets and classifier, for the names of files."""
+        return "-".join(part for part in (self.source, self.clips.dataset, self.classifier) if part)
 
     @property
     def aggregations(self) -> list[str]:
@@ -63,42 +71,46 @@ class Grid:
         return list(dict.fromkeys(row.representation for row in self.rows))
 
     @property
-    def lines(self) -> list[tuple[int, str]]:
-        """Hidden units and layer of each line, sizes outermost as in the paper."""
-        units = dict.fromkeys(row.hidden_units or 0 for row in self.rows)
-        layers = dict.fromkeys(row.layer for row in self.rows)
-        return [(size, layer) for size in units for layer in layers]
+    def handmade(self) -> list[str]:
+        """Hand-made representations in the order of params.yaml."""
+        return list(dict.fromkeys(row.representation for row in self.baselines))
 
     @property
-    def best(self) -> Row | None:
+    def sizes(self) -> list[int]:
+        """Hidden units in the order of params.yaml."""
+        return list(dict.fromkeys(row.hidden_units or 0 for row in self.rows))
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers from the first to all of them joined."""
+        return list(dict.fromkeys(row.layer for row in self.rows))
+
+    @property
+    def best(self) -> TableRow | None:
         """The best learned cell."""
         return best(self.rows)
 
     @property
-    def best_baseline(self) -> Row | None:
+    def best_baseline(self) -> TableRow | None:
         """The best hand-made cell."""
         return best(self.baselines)
 
-    def cell(self, units: int, layer: str, aggregation: str, method: str) -> Row | None:
+    def cell(self, representation: str, units: int | None, layer: str, aggregation: str) -> TableRow | None:
         """Find the row of one cell, None where there is none."""
-        place = (units, layer, aggregation, method)
-        for row in self.rows:
-            if (row.hidden_units, row.layer, row.aggregation, row.representation) == place:
-                return row
-        return None
+        place = (representation, units, layer, aggregation)
+        rows = (*self.rows, *self.baselines, *self.networks)
+        return next((row for row in rows if row.place[1:] == place), None)
 
-    def baseline(self, representation: str, aggregation: str) -> Row | None:
+    def baseline(self, representation: str, aggregation: str) -> TableRow | None:
         """Find the row of a hand-made representation."""
-        wanted = (row for row in self.baselines if row.representation == representation)
-        return next((row for row in wanted if row.aggregation == aggregation), None)
+        return self.cell(representation, None, "", aggregation)
 
-    def network(self, units: int, method: str) -> Row | None:
+    def network(self, method: str, units: int) -> TableRow | None:
         """Find the row of a network's own vote."""
-        wanted = (row for row in self.networks if row.hidden_units == units)
-        return next((row for row in wanted if row.representation == method), None)
+        return self.cell(method, units, "output", "none")
 
 
-def grids(rows: Sequence[Row], clips: dict[str, Clips]) -> list[Grid]:
+def grids(rows: Sequence[TableRow], clips: dict[str, TestedClips]) -> list[Grid]:
     """Sort the rows of one table into grids, one for every source, dataset and classifier.
 
     Args:
@@ -109,26 +121,25 @@ def grids(rows: Sequence[Row], clips: dict[str, Clips]) -> list[Grid]:
         The grids; baselines of a target stand in the grid of every source.
     """
     learned = [row for row in rows if row.learned and row.of_features]
-    places = dict.fromkeys((row.source, row.dataset, row.classifier) for row in learned)
+    handmade = [row for row in rows if not row.learned]
     return [
         Grid(
             clips=clips[dataset],
             source=source,
             classifier=classifier,
-            rows=[row for row in learned if (row.source, row.dataset, row.classifier) == place],
-            baselines=[
-                row
-                for row in rows
-                if not row.learned and (row.dataset, row.classifier) == (dataset, classifier)
-            ],
+            rows=[row for row in learned if _experiment(row) == (source, dataset, classifier)],
+            baselines=[row for row in handmade if (row.dataset, row.classifier) == (dataset, classifier)],
             networks=[row for row in rows if not row.of_features and row.dataset == dataset],
         )
-        for place in places
-        for source, dataset, classifier in [place]
+        for source, dataset, classifier in dict.fromkeys(map(_experiment, learned))
     ]
 
 
-def number(row: Row | None, *, bold: bool = False) -> str:
+def _experiment(row: TableRow) -> tuple[str, str, str]:
+    return row.source, row.dataset, row.classifier
+
+
+def number(row: TableRow | None, *, bold: bool = False) -> str:
     """Write an accuracy as the paper does (83.0±1.1), a dash for a cell that does not exist."""
     if row is None:
         return "–"
@@ -139,6 +150,11 @@ def number(row: Row | None, *, bold: bool = False) -> str:
 def signed(points: float) -> str:
     """Write a difference with its sign, a real minus included."""
     return f"{points:+.1f}".replace("-", "−")
+
+
+def probability(p_value: float) -> str:
+    """Write a p-value with three decimals, and no zero."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def sentence(grid: Grid) -> str:
@@ -170,7 +186,7 @@ def verdict(grid: Grid) -> str:
     )
 
 
-def describe(row: Row) -> str:
+def describe(row: TableRow) -> str:
     """Name a cell in words: ReLU+SGD, 50 units, layer 3, windows."""
     parts = [shown(row.representation)]
     if row.hidden_units is not None:
@@ -214,38 +230,35 @@ def markdown(grid: Grid) -> str:
 def _main_table(grid: Grid) -> str:
     columns = [(aggregation, method) for aggregation in grid.aggregations for method in grid.methods]
     head = ["Hidden units", "Layer", *(f"{shown(a)}<br>{shown(m)}" for a, m in columns)]
-    lines, last = [], None
-    for units, layer in grid.lines:
-        cells = [grid.cell(units, layer, *column) for column in columns]
+    lines = []
+    for units, layer in product(grid.sizes, grid.layers):
+        cells = [grid.cell(method, units, layer, aggregation) for aggregation, method in columns]
         # the size is said once, as in the paper
-        first = str(units) if units != last else ""
+        first = str(units) if layer == grid.layers[0] else ""
         lines.append([first, shown(layer), *(number(row, bold=row is grid.best) for row in cells)])
-        last = units
     return pipes(head, lines, ["r", "l"])
 
 
 def _baseline_table(grid: Grid) -> str:
-    names = dict.fromkeys(row.representation for row in grid.baselines)
     head = ["Features", *(shown(name) for name in grid.aggregations)]
     lines = [
         [shown(name), *(number(grid.baseline(name, aggregation)) for aggregation in grid.aggregations)]
-        for name in names
+        for name in grid.handmade
     ]
     return pipes(head, lines, ["l"])
 
 
 def _network_table(grid: Grid) -> str:
-    units = dict.fromkeys(size for size, _ in grid.lines)
     head = ["Hidden units", *(shown(method) for method in grid.methods)]
-    lines = [[str(size), *(number(grid.network(size, method)) for method in grid.methods)] for size in units]
+    lines = [
+        [str(units), *(number(grid.network(method, units)) for method in grid.methods)]
+        for units in grid.sizes
+    ]
     return pipes(head, lines, ["r"])
 
 
-def _paper_table(pairs: Sequence[tuple[PaperCell, Row]]) -> str:
-    lines = []
-    for cell, row in pairs:
-        spread = "" if cell.std is None else f"±{cell.std:.1f}"
-        lines.append([describe(row), f"{cell.mean:.1f}{spread}", number(row), signed(row.mean - cell.mean)])
+def _paper_table(pairs: Sequence[tuple[TableRow, TableRow]]) -> str:
+    lines = [[describe(row), number(cell), number(row), signed(row.mean - cell.mean)] for cell, row in pairs]
     return pipes(["Cell", "Paper", "Ours", "Difference"], lines, ["l"])
 
 

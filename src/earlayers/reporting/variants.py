@@ -12,20 +12,19 @@ import pandas as pd
 from earlayers.genres import significance
 from earlayers.genres.significance import Interval
 from earlayers.reporting.evidence import RESAMPLES
-from earlayers.reporting.findings import Findings, Variant
-from earlayers.reporting.rows import Row
+from earlayers.reporting.findings import ChangedCell, Findings
+from earlayers.reporting.rows import TableRow
 from earlayers.reporting.tables import describe
 
 SEED = "training.seed"
 DECIMALS = 3
-SPREADS = ("within_folds", "of_the_mean", "between_folds")
 
 
 @dataclass(frozen=True)
 class Answer:
     """A variant and its gain over the unchanged cell on the same clips, None where the clips are others."""
 
-    variant: Variant
+    variant: ChangedCell
     gain: Interval | None
 
     @property
@@ -50,7 +49,7 @@ class Luck:
     `between_folds` that between folds, each taken as the mean over its networks.
     """
 
-    base: Row
+    base: TableRow
     seeds: int
     within_folds: float
     of_the_mean: float
@@ -77,7 +76,7 @@ def _gain(changed: pd.DataFrame, base: pd.DataFrame) -> Interval | None:
     return significance.difference_interval(pair[0], pair[1], resamples=RESAMPLES)
 
 
-def luck(variants: Sequence[Variant]) -> list[Luck]:
+def luck(variants: Sequence[ChangedCell]) -> list[Luck]:
     """Tell what other first weights and orders change from what other folds change.
 
     Args:
@@ -91,7 +90,7 @@ def luck(variants: Sequence[Variant]) -> list[Luck]:
     return [_luck(base, [v.row for v in of_seeds if v.base == base]) for base in bases]
 
 
-def _luck(base: Row, others: Sequence[Row]) -> Luck:
+def _luck(base: TableRow, others: Sequence[TableRow]) -> Luck:
     # rows are seeds, columns folds
     accuracies = np.array([base.folds, *(row.folds for row in others)])
     return Luck(
@@ -103,17 +102,17 @@ def _luck(base: Row, others: Sequence[Row]) -> Luck:
     )
 
 
-def sentence(found: Sequence[Answer]) -> str:
+def sentence(answered: Sequence[Answer]) -> str:
     """Say in one sentence which variants help; other seeds are left out, since they are luck."""
     groups: dict[str, list[str]] = {}
-    for answer in found:
+    for answer in answered:
         if set(answer.variant.changes) != {SEED}:
             groups.setdefault(answer.verdict, []).append(answer.variant.name)
     parts = [f"{verdict}: {', '.join(names)}" for verdict, names in sorted(groups.items())]
     return "; ".join(parts) + "." if parts else ""
 
 
-def summary(found: Sequence[Answer], lucks: Sequence[Luck]) -> dict[str, Any]:
+def summary(answered: Sequence[Answer], lucks: Sequence[Luck]) -> dict[str, Any]:
     """Collect what results/variants.json holds.
 
     Returns:
@@ -121,7 +120,7 @@ def summary(found: Sequence[Answer], lucks: Sequence[Luck]) -> dict[str, Any]:
         clips are others); luck, with the cell and the standard deviations in points.
     """
     return {
-        "sentence": sentence(found),
+        "sentence": sentence(answered),
         "variants": [
             {
                 "variant": answer.variant.name,
@@ -131,18 +130,17 @@ def summary(found: Sequence[Answer], lucks: Sequence[Luck]) -> dict[str, Any]:
                 **_interval(answer.gain),
                 "verdict": answer.verdict,
             }
-            for answer in found
+            for answer in answered
         ],
         "luck": [
-            {"cell": describe(one.base), "seeds": one.seeds}
-            | {name: round(asdict(one)[name], DECIMALS) for name in SPREADS}
+            {"cell": describe(one.base)}
+            | {name: round(value, DECIMALS) for name, value in asdict(one).items() if name != "base"}
             for one in lucks
         ],
     }
 
 
 def _interval(gain: Interval | None) -> dict[str, float | None]:
-    if gain is None:
-        return {"difference": None, "low": None, "high": None}
-    numbers = {"difference": gain.estimate, "low": gain.low, "high": gain.high}
-    return {name: round(number, DECIMALS) for name, number in numbers.items()}
+    numbers = (gain.estimate, gain.low, gain.high) if gain else (None, None, None)
+    rounded = (None if number is None else round(number, DECIMALS) for number in numbers)
+    return dict(zip(("difference", "low", "high"), rounded, strict=True))

@@ -30,10 +30,10 @@ def run() -> None:
     """
     from earlayers.reporting import findings, page
 
-    found = findings.read(params.load())
-    write_tables(found)
-    _write_metrics(found)
-    report = page.compose(found)
+    results = findings.read(params.load())
+    write_tables(results)
+    _write_metrics(results)
+    report = page.compose(results)
     write_json(paths.RESULTS / "claims.json", report.claims)
     write_json(paths.RESULTS / "variants.json", report.variants)
     _write_figures({picture.name: picture.png for picture in report.pictures()})
@@ -41,18 +41,18 @@ def run() -> None:
     log.info("results/report.html opens in any browser, offline")
 
 
-def write_tables(found: Findings) -> None:
+def write_tables(results: Findings) -> None:
     """Write everything that is text: table1, table2, paper.csv, timing.csv."""
     from earlayers.reporting import paper, rows, tables, timing
 
     for name, lines, grids in (
-        ("table1", found.table_1, found.grids_1),
-        ("table2", found.table_2, found.grids_2),
+        ("table1", results.table_1, results.grids_1),
+        ("table2", results.table_2, results.grids_2),
     ):
         write_text(paths.RESULTS / f"{name}.csv", rows.csv_table(lines, transferred=name == "table2"))
         write_text(paths.RESULTS / f"{name}.md", "\n".join(tables.markdown(grid) for grid in grids))
-    write_text(paths.RESULTS / "paper.csv", paper.csv_beside([*found.table_1, *found.table_2]))
-    write_text(paths.RESULTS / "timing.csv", timing.csv_timing(found.timings))
+    write_text(paths.RESULTS / "paper.csv", paper.csv_beside([*results.table_1, *results.table_2]))
+    write_text(paths.RESULTS / "timing.csv", rows.csv_text(timing.timings(results.trainings), decimals=2))
 
 
 def readme() -> None:
@@ -92,11 +92,11 @@ def _dag() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def _write_metrics(found: Findings) -> None:
+def _write_metrics(results: Findings) -> None:
     from earlayers.reporting.metrics import metrics
 
     with replacing_folder(paths.RESULTS / "metrics") as folder:
-        for stage, lines in (("classify", found.table_1), ("transfer", found.table_2)):
+        for stage, lines in (("classify", results.table_1), ("transfer", results.table_2)):
             for name, content in metrics(lines).items():
                 write_json(folder / stage / f"{name}.json", content)
 
