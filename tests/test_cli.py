@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -14,7 +15,6 @@ import yaml
 from earlayers import cli
 from earlayers.errors import UserError
 from earlayers.stages import split
-from earlayers.tracking import commands
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,8 @@ def test_keys_reach_the_stage_in_order(monkeypatch):
 def test_an_annex_is_told_of_a_stage_once_its_results_are_there(monkeypatch):
     heard = []
     monkeypatch.setattr(split, "run", lambda dataset: heard.append(f"{dataset} is split"))
-    monkeypatch.setattr(commands, "after_stage", lambda *cell: heard.append(cell))
+    listener = SimpleNamespace(after_stage=lambda *cell: heard.append(cell))
+    monkeypatch.setattr(cli, "_annexes", lambda: [SimpleNamespace(), listener])
     assert cli.main(["split", "scores"]) == 0
     assert heard == ["scores is split", ("split", "scores")]
 
@@ -122,7 +123,7 @@ def test_help_groups_the_commands_and_keeps_the_order_of_the_pipeline(capsys):
     stages = ["frames", "split", "train", "features", "classify", "transfer", "report"]
     places = [words.index(stage, groups[0]) for stage in stages]
     assert places == sorted(places)
-    assert places[-1] < groups[1] < words.index("sync", groups[1]) < groups[2] < words.index("predict")
+    assert places[-1] < groups[1] < words.index("readme", groups[1]) < groups[2]
 
 
 @pytest.mark.parametrize(
