@@ -44,7 +44,7 @@ SPINE_TESTS = [
 
 @pytest.mark.parametrize("annex", ANNEXES)
 def test_without_an_annex_the_main_path_runs_and_its_tests_pass(annex, tmp_path):
-    project = TinyProject(tmp_path / "project", [*PIPELINE, "tests", "params.yaml", "docs/claims.md"])
+    project = TinyProject(tmp_path / "project", [*PIPELINE, "params.paper.yaml", "tests", "docs/claims.md"])
     shutil.rmtree(project.folder / "src/earlayers" / annex)
     shutil.rmtree(project.folder / "tests" / annex)
     table_of_contents = project.folder / "src/earlayers/cli.py"
