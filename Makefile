@@ -7,6 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export DVC_NO_ANALYTICS := 1
+# holds the folder that was set up
 STAMP := $(VENV)/.installed
 
 # the cell of the tuning targets (50 units unless UNITS= says), and how long to search
@@ -29,17 +30,28 @@ FOLDS ?=
 PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS))
 
 .PHONY: help setup data data-soundtracks repro sync ui experiments serve variants readme tune tune-paper tune-apply dashboard \
-  paper-plan paper remote bench bench-scaling bench-hf test check lint types clean
+  paper-plan paper remote bench bench-scaling bench-hf test test-fast check lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
+# in a copied or moved checkout every program of .venv still runs the code of the other folder
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
 $(STAMP): pyproject.toml src/hessian_free/pyproject.toml constraints.txt
+	@test -e .git || { echo "this folder is no clone (a ZIP holds no history, which DVC needs): clone with git"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11 ..."; exit 2; }
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	python -m pip install --quiet --constraint constraints.txt --editable src/hessian_free --editable '.[dev]'
-	touch $@
+	@if [ -s $@ ] && [ "$$(cat $@)" != "$(CURDIR)" ]; then \
+	  echo "$(VENV) was made in $$(cat $@): making it anew"; rm -rf $(VENV); fi
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@$(VENV)/bin/python -m pip --version > /dev/null 2>&1 || { \
+	  echo "$(VENV) has no pip: apt install python3-venv (Debian, Ubuntu), rm -r $(VENV), and make again"; exit 2; }
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable src/hessian_free --editable '.[dev]'
+	@echo "$(CURDIR)" > $@
 
 setup: $(STAMP) ## make .venv and install the pinned packages
 
@@ -116,8 +128,14 @@ bench-scaling: $(STAMP) ## time and memory of every stage against the number of 
 bench-hf: $(STAMP) ## race the Hessian-free optimiser against others (hours; parts are kept)
 	python benchmarks/hf.py
 
-test: $(STAMP) ## run all tests, the slow ones too
-	pytest -q
+# a file's tests share what was expensive to make, so they stay together; files with slow tests come first
+PYTEST = OMP_NUM_THREADS=1 pytest -q --numprocesses $$(nproc) --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP) ## run all tests, the slow ones too, on all cores
+	$(PYTEST)
+
+test-fast: $(STAMP) ## run what takes a minute on two cores: while working
+	$(PYTEST) -m "not slow"
 
 lint: $(STAMP) ## ruff: style and formatting
 	ruff check .

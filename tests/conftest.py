@@ -7,6 +7,12 @@ import pytest
 from tests.helpers import write_params
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: the last process then ends soon after the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """An empty project as working directory, with small datasets `mine` and `target` in params.yaml."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,31 +30,35 @@ ANNEXES = {
 UNWATCHED = ("params", "paths", "files", "errors", "settings", "parallel")
 
 
-def imports_of(file: Path) -> set[str]:
+@cache
+def imports_of(file: Path) -> frozenset[str]:
     """Every module that a file imports, at its top or inside functions, type checking aside.
 
     Relative names are resolved; `from package import module` is the module, `from module import name` the
     module that holds the name.
     """
     modules: set[str] = set()
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in for_types:
-            continue
+    for node in _import_nodes(file.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             origin = _origin(node, file)
             for alias in node.names:
                 inner = f"{origin}.{alias.name}"
                 modules.add(inner if file_of(inner, file) else origin)
-    return modules
+    return frozenset(modules)
+
+
+@cache  # a planted import changes one file of two hundred
+def _import_nodes(text: str) -> list[ast.Import | ast.ImportFrom]:
+    nodes = list(ast.walk(ast.parse(text)))
+    for_types = {
+        id(inner)
+        for node in nodes
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    return [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) and id(n) not in for_types]
 
 
 def _origin(node: ast.ImportFrom, file: Path) -> str:
@@ -133,7 +138,7 @@ def upward_imports(package: Path) -> set[str]:
     for file in sorted(package.rglob("*.py")):
         inside = file.relative_to(package)
         own = inside.parts[0].removesuffix(".py")
-        if own in ("cli", "__init__"):  # the doors: they may open every room
+        if own in ("cli", "__init__", "__main__"):  # the doors: they may open every room
             continue
         for module in imports_of(file):
             house, _, rest = module.partition(".")
@@ -152,7 +157,7 @@ def _allowed(name: str) -> tuple[str, ...]:
 
 def test_every_room_has_its_place_in_the_order():
     rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name[0] not in "_."}
-    assert rooms - {"cli"} == {*GROUND, *SPINE, *ANNEXES}
+    assert {*GROUND, *SPINE} <= rooms - {"cli"} <= {*GROUND, *SPINE, *ANNEXES}
 
 
 def test_imports_point_down():

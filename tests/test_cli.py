@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import typer
+import yaml
 
 from earlayers import cli
 from earlayers.errors import UserError
 from earlayers.stages import split
-from earlayers.tracking import commands
+
+
+@pytest.fixture(autouse=True)
+def no_run_of_this_checkout(monkeypatch):
+    """A stage that only seems to have run must not show the results that lie here."""
+    monkeypatch.setenv("EARLAYERS_TRACKING", "off")
 
 
 def failing(error):
@@ -52,14 +62,88 @@ def test_keys_reach_the_stage_in_order(monkeypatch):
 def test_an_annex_is_told_of_a_stage_once_its_results_are_there(monkeypatch):
     heard = []
     monkeypatch.setattr(split, "run", lambda dataset: heard.append(f"{dataset} is split"))
-    monkeypatch.setattr(commands, "after_stage", lambda *cell: heard.append(cell))
+    listener = SimpleNamespace(after_stage=lambda *cell: heard.append(cell))
+    monkeypatch.setattr(cli, "_annexes", lambda: [SimpleNamespace(), listener])
     assert cli.main(["split", "scores"]) == 0
     assert heard == ["scores is split", ("split", "scores")]
 
 
-def test_every_stage_of_dvc_has_its_command():
-    import yaml
+def earlayers(*arguments, **environment):
+    command = [sys.executable, "-m", "earlayers", *arguments]
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
+    )
 
+
+# whatever library it is, here one that needs 0.1 s; some turn Ctrl-C into an error of their own
+INTERRUPTED = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    raise {error}
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "error"), [("typer", ""), ("yaml", ""), ("yaml", "ImportError('a part of it is missing')")]
+)
+def test_ctrl_c_while_a_library_is_imported_is_130_and_a_line(tmp_path, library, error):
+    (tmp_path / f"{library}.py").write_text(INTERRUPTED.format(error=error))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    ended = earlayers("split", "scores", PYTHONPATH=path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "earlayers: interrupted\n")
+
+
+def test_a_fault_of_ours_ends_with_1_and_pythons_traceback(tmp_path):
+    (tmp_path / "yaml.py").write_text("1 / 0")
+    ended = earlayers("split", "scores", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Traceback (most recent call last):")
+    assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_what_is_not_a_command_ends_with_2():
+    assert cli.main(["trian"]) == cli.main(["train", "scores"]) == 2
+
+
+def test_the_command_line_is_there_before_any_heavy_library():
+    heavy = {"mlflow", "numpy", "optuna", "pandas", "pydantic", "sklearn", "torch", "yaml"}
+    code = f"import sys, earlayers.cli; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_help_groups_the_commands_and_keeps_the_order_of_the_pipeline(capsys):
+    assert cli.main(["--help"]) == 0
+    words = capsys.readouterr().out.split()
+    groups = [words.index(group) for group in ("Pipeline,", "Records", "Tools")]
+    assert groups == sorted(groups)
+    stages = ["frames", "split", "train", "features", "classify", "transfer", "report"]
+    places = [words.index(stage, groups[0]) for stage in stages]
+    assert places == sorted(places)
+    assert places[-1] < groups[1] < words.index("readme", groups[1]) < groups[2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("earlayers tra", ["train", "transfer", "transfer-handmade"]),
+        ("earlayers train s", ["scores"]),
+        ("earlayers train scores relu", ["relu_sgd", "relu_sgd_dropout"]),
+        ("earlayers train scores relu_sgd 5", ["50"]),
+    ],
+)
+def test_the_shell_completes_commands_and_keys_of_params(monkeypatch, capsys, typed, expected):
+    monkeypatch.setenv("_EARLAYERS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.split() == expected
+
+
+def test_every_stage_of_dvc_has_its_command():
     from tests.test_architecture import ROOT
 
     names = set(typer.main.get_command(cli.app).commands)

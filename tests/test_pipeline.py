@@ -4,111 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from tests.helpers import make_corpus
+from tests.tiny_project import ROOT, TinyProject, stages_run
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
-
-
-class Project:
-    """A copy of the project in an empty folder, with its own tiny params.yaml and data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in (
-            "dvc.yaml",
-            ".dvcignore",
-            ".gitignore",
-            "pyproject.toml",
-            "constraints.txt",
-            "README.md",
-            "Makefile",
-        ):
-            shutil.copy(ROOT / name, folder / name)
-        shutil.copytree(ROOT / "variants", folder / "variants")
-        shutil.copytree(
-            ROOT / "src",
-            folder / "src",
-            ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"),
-        )
-        self.write_params(tiny_params())
-        (folder / "results/variants").mkdir(parents=True)
-        shutil.copy(ROOT / "results/variants/README.md", folder / "results/variants/README.md")
-        for command in (
-            "git init -q",
-            "git config user.email test@example.com",
-            "git config user.name test",
-            "dvc init -q",
-            "dvc config core.analytics false",
-        ):
-            self.run(*command.split())
-
-    def run(self, *command: str, folder: Path | None = None) -> str:
-        """Run a command in the project, or in another folder, and return what it printed."""
-        environment = os.environ | {
-            "PYTHONPATH": str(self.folder / "src"),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
-            "EARLAYERS_JOBS": "2",
-        }
-        done = subprocess.run(
-            command, cwd=folder or self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout + done.stderr
-
-    def stand_in_for_setup(self, folder: Path | None = None) -> None:
-        """Let make believe that it has made .venv: the environment of the tests will do."""
-        stamp = (folder or self.folder) / ".venv/.installed"
-        stamp.parent.mkdir(exist_ok=True)
-        stamp.touch()
-
-    def repro(self) -> list[str]:
-        """Run the pipeline and return the names of the stages that ran."""
-        return stages_run(self.run("dvc", "repro"))
-
-    def params(self) -> dict:
-        """The content of params.yaml."""
-        return yaml.safe_load((self.folder / "params.yaml").read_text())
-
-    def write_params(self, content: dict) -> None:
-        """Replace params.yaml."""
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-
-def stages_run(output: str) -> list[str]:
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-
-
-def tiny_params() -> dict:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["audio"] |= {"clip_seconds": 6.0, "min_seconds": 5.5}
-    content["hidden_units"] = [6]
-    content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
-    for method in content["methods"].values():
-        method["max_epochs"] = 3
-    content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
-    content["classifiers"]["random_forest"] |= {"trees": 10, "training_frames_per_track": 5}
-    return content
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("project")
-    for dataset, genres in (("scores", ("low", "middle", "high")), ("tunes", ("low", "high"))):
-        make_corpus(folder / "data" / dataset, genres=genres, clips=8, seconds=6.2)
-    project = Project(folder)
-    project.run("dvc", "add", "data")
+    project = TinyProject(tmp_path_factory.mktemp("project"))
     project.first = project.repro()
     return project
 
@@ -151,6 +60,25 @@ def test_every_cell_is_one_run_and_sync_adds_none(project):
 
 def test_a_second_repro_runs_nothing(project):
     assert project.repro() == []
+
+
+def test_a_network_trained_again_leaves_other_seconds_in_few_files_and_nothing_else(project):
+    cell = "scores-relu_sgd-6"
+    parts = [project.folder / part for part in ("results", "models", "build")]
+    before = [files_of(part) for part in parts]
+    project.repro("--force", "--single-item", f"train@{cell}")
+    assert project.repro() == ["report"]
+    after = [files_of(part) for part in parts]
+    assert [set(files) for files in after] == [set(files) for files in before]
+    results, *others = (
+        {name for name, content in new.items() if content != old[name]}
+        for new, old in zip(after, before, strict=True)
+    )
+    assert others == [set(), set()]
+    # dvc.lock aside, and docs/claims.md once `make readme` has run: README lists them
+    seconds = {f"train/{cell}.json", f"curves/{cell}.csv", "timing.csv", "report.html"}
+    assert seconds <= results
+    assert results <= seconds | {"claims.json", "figures/learning-scores-6-seconds.png"}
 
 
 def test_a_changed_classifier_trains_no_network(project):

@@ -17,7 +17,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """`earlayers.predict` and `earlayers.embed`, loaded when they are asked for: they need torch."""
     if name in ("predict", "embed"):
-        from earlayers.serving import prediction
-
+        try:
+            from earlayers.serving import prediction
+        except ModuleNotFoundError as error:
+            if error.name != "earlayers.serving":
+                raise
+            raise AttributeError(f"earlayers.{name} is in earlayers/serving, which is not here") from None
         return getattr(prediction, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Annotated
+from types import FrameType, ModuleType
+from typing import Annotated, Any
 
 import typer
 
@@ -41,11 +42,25 @@ app = typer.Typer(
     rich_markup_mode="rich",  # without it the panels are gone
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Dataset = Annotated[str, typer.Argument(help="a key of `datasets` in params.yaml")]
-Method = Annotated[str, typer.Argument(help="a key of `methods`")]
-HiddenUnits = Annotated[int, typer.Argument(help="units of every hidden layer")]
-Handmade = Annotated[str, typer.Argument(help="a key of `handmade`")]
-Classifier = Annotated[str, typer.Argument(help="a key of `classifiers`")]
+
+
+def _key_of(section: str, what: str = "") -> Any:
+    """An argument that is a key of a section of params.yaml, which the shell completes."""
+
+    def keys(incomplete: str) -> list[str]:
+        from earlayers import params
+
+        names = params.read(paths.PARAMS).get(section, ())
+        return [str(name) for name in names if str(name).startswith(incomplete)]
+
+    return typer.Argument(help=what or f"a key of `{section}` in params.yaml", autocompletion=keys)
+
+
+Dataset = Annotated[str, _key_of("datasets")]
+Method = Annotated[str, _key_of("methods")]
+HiddenUnits = Annotated[int, _key_of("hidden_units", "units of every hidden layer")]
+Handmade = Annotated[str, _key_of("handmade")]
+Classifier = Annotated[str, _key_of("classifiers")]
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -117,7 +132,7 @@ def readme() -> None:
 
 
 @app.command(rich_help_panel=RECORDS)
-def variants(name: Annotated[str, typer.Argument(help="a key of `variants`")]) -> None:
+def variants(name: Annotated[str, _key_of("variants")]) -> None:
     """One cell with some values changed."""
     _run("variants", name)
 
@@ -164,17 +179,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, 2 for what the user can mend, 130 when interrupted.
+
+    Raises:
+        Exception: a fault of ours, with its traceback; Python then ends with status 1.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    interrupts = _count_interrupts()
     try:
-        # typer ends every command so, and turns Ctrl-C into status 130 without a word
+        status = _status(arguments)
+    except (Exception, KeyboardInterrupt):
+        # an interrupted import fails in its own way, and Lightning ends with status 1
+        if not interrupts:
+            raise
+        status = EXIT_INTERRUPTED
+    if interrupts and status:
+        status = EXIT_INTERRUPTED
+    if status == EXIT_INTERRUPTED:
+        print("earlayers: interrupted", file=sys.stderr)
+    return status
+
+
+def _count_interrupts() -> list[int]:
+    """A list that grows with every Ctrl-C, which goes on raising KeyboardInterrupt."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    # in the background of a shell script it is ignored, and stays so
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    return seen
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    try:
         app(arguments, prog_name="earlayers")
         return 0
-    except SystemExit as end:
-        status = int(end.code or 0)
-        if status == EXIT_INTERRUPTED:
-            print("earlayers: interrupted", file=sys.stderr)
-        return status
+    except SystemExit as end:  # typer ends every command so; it makes 130 of Ctrl-C
+        return int(end.code or 0)
     except UserError as error:
         print(f"earlayers: {error}", file=sys.stderr)
         return EXIT_USER
@@ -183,7 +227,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"earlayers: the disk is full ({error}); what was there before is intact", file=sys.stderr)
         return EXIT_USER
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -198,6 +198,7 @@ def test_any_other_error_of_the_import_is_raised(tmp_path, files, error):
     assert error in done.stderr
 
 
+@pytest.mark.slow  # imports torch and torchaudio in a process of its own
 def test_threads_that_need_torchaudio_at_once_all_get_the_whole_of_it():
     script = """
 from concurrent.futures import ThreadPoolExecutor

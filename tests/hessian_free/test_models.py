@@ -158,7 +158,11 @@ def test_both_precisions_train(dtype: torch.dtype) -> None:
     assert optimizer.last_step.loss_after < 0.7 * first
 
 
-@pytest.mark.parametrize("make", [lambda: make_network((6, 8, 3)), Convolution])
+# a convolution goes through the graph, frame by frame
+SLOW_CONVOLUTION = pytest.param(Convolution, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("make", [lambda: make_network((6, 8, 3)), SLOW_CONVOLUTION])
 def test_chunk_size_does_not_change_the_trajectory(make) -> None:
     x, t = make_data(50, 6, 3, "softmax")
     ends = []
@@ -242,7 +246,7 @@ def test_instance_norm_is_not_taken_for_batch_norm() -> None:
     assert train(model.double(), x, t, 1).last_step.accepted
 
 
-@pytest.mark.parametrize("make", [lambda: make_network((6, 8, 3)), Convolution])
+@pytest.mark.parametrize("make", [lambda: make_network((6, 8, 3)), SLOW_CONVOLUTION])
 def test_cache_bytes_bounds_what_is_kept_and_does_not_change_the_steps(make) -> None:
     x, t = make_data(64, 6, 3, "softmax")
     ends, cached = [], []
@@ -255,6 +259,7 @@ def test_cache_bytes_bounds_what_is_kept_and_does_not_change_the_steps(make) -> 
     assert all(torch.equal(end, ends[0]) for end in ends)
 
 
+@pytest.mark.slow  # twenty steps, and every object of the process counted after each
 def test_memory_is_flat_over_twenty_steps() -> None:
     x, t = make_data(40, 6, 3, "softmax")
     model = Convolution().double()

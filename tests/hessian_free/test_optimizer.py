@@ -33,6 +33,7 @@ def test_step_returns_the_loss_before_the_step_as_torch_does() -> None:
     assert optimizer.last_step.loss_after < before
 
 
+@pytest.mark.slow  # a whole training for each
 @pytest.mark.parametrize(
     "options", [{}, {"damping": "auto"}, {"line_search": None}, {"preconditioner": "none"}]
 )

@@ -70,6 +70,7 @@ def test_training_stops_early_on_noise():
     assert len(found.history) == found.best_epoch + 3 < 200
 
 
+@pytest.mark.slow  # trains every fold twice
 @pytest.mark.parametrize("name", METHODS)
 def test_folds_trained_at_once_equal_folds_trained_alone_bit_for_bit(name):
     folds = make_folds(3)

@@ -8,16 +8,14 @@ import yaml
 
 from earlayers import cli
 from earlayers.planning.subset import subset
-from tests.helpers import make_corpus
-from tests.test_pipeline import tiny_params
+from tests.tiny_project import make_data, tiny_params
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    for dataset, genres in (("scores", ("low", "middle", "high")), ("tunes", ("low", "high"))):
-        make_corpus(tmp_path / "data" / dataset, genres=genres, clips=8, seconds=6.2)
+    make_data(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EARLAYERS_JOBS", "1")
     monkeypatch.setenv("EARLAYERS_TRACKING", "off")

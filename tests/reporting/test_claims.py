@@ -148,8 +148,11 @@ def test_the_page_has_a_place_for_every_claim():
     run = {"dataset": "scores", "target": "", "clips": 8, "units": {"small": 6}, "claims": claims}
     blocks = claims_page.blocks(run, {"variants": []})
     assert set(blocks) == {"verdicts", *TITLES, "variants"}
+    page = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
     for name, content in blocks.items():
         page = replace_block(page, name, content)
+    for name, content in blocks.items():
+        assert page.count(f"<!-- {name}:begin -->\n{content}\n<!-- {name}:end -->") == 1
     assert page.count("**Holds here.**") == len(TITLES)
     assert "No variant has been run" in page
 

@@ -8,16 +8,20 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import soundfile
 
-from earlayers import tracking
 from earlayers.errors import UserError
+from earlayers.tracking import runs as tracking
 from earlayers.tracking import servers
 from tests import synthetic
 from tests.helpers import tone
@@ -43,11 +47,21 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(project) -> Iterator[str]:
-    with servers.model_server(str(tracking.champion()), servers.free_port(5100)) as (address, running):
-        yield f"{address}/invocations"
-        group = running.process.pid
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)  # nothing that it started is left
+    with servers.model_server(str(tracking.champion()), servers.free_port(5100)) as running:
+        yield f"{running.address}/invocations"
+    assert_nothing_is_left(running.process.pid)
+
+
+def assert_nothing_is_left(group: int, patience_seconds: float = 10.0) -> None:
+    """No process of the server's own group lives on; the last takes a moment to be buried."""
+    end = time.monotonic() + patience_seconds
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"processes of the group {group} are left")
 
 
 def ask(address: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
@@ -133,20 +147,32 @@ def test_two_hundred_senseless_requests_get_a_refusal_or_an_error_row_and_the_se
 
 def test_the_page_of_runs_is_served_and_stopped(project):
     page, runs = tracking.table_of_runs("classify")
-    with servers.page_server(servers.free_port(5200)) as (address, running):
-        port = int(address.rpartition(":")[2])
+    with servers.page_server(servers.free_port(5200)) as running:
+        port = int(running.address.rpartition(":")[2])
         assert servers.free_port(port) != port
-        with urllib.request.urlopen(f"{address}{page}", timeout=60) as answer:
+        with urllib.request.urlopen(f"{running.address}{page}", timeout=60) as answer:
             assert b"<html" in answer.read()
-        group = running.process.pid
     assert runs == 2
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
+    assert_nothing_is_left(running.process.pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_command_ends_with_its_server_and_without_a_word_of_python(project, number):
+    port = servers.free_port(5300)
+    command = [sys.executable, "-m", "earlayers", "ui", "--port", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        lines = [running.stderr.readline(), running.stderr.readline()]
+        assert f"http://127.0.0.1:{port}/#/experiments/" in lines[0]
+        (server,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        running.send_signal(number)
+        rest = running.stderr.read()
+    assert (running.returncode, rest) == (0, "")
+    assert_nothing_is_left(int(server))
 
 
 def test_a_server_that_cannot_start_says_why(project):
     with (
-        servers.started(["server", "--no-such-option"], {}) as running,
         pytest.raises(UserError, match="No such option"),
+        servers.started(["server", "--no-such-option"], 9, "health", {}),
     ):
-        running.wait_for("http://127.0.0.1:9/health")
+        pass

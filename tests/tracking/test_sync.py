@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from earlayers import tracking
 from earlayers.tracking import commands
+from earlayers.tracking import runs as tracking
 from tests import synthetic
 
 

@@ -16,9 +16,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from earlayers import params, paths, tracking
+from earlayers import params, paths
 from earlayers.errors import UserError
 from earlayers.files import read_json
+from earlayers.tracking import runs as tracking
 from earlayers.tracking import store
 from tests import synthetic
 from tests.synthetic import CELL, CLASSIFIED, HANDMADE, METHOD, TRANSFERRED, UNITS
@@ -347,7 +348,7 @@ def test_a_better_cell_takes_over_the_alias_and_the_old_version_stays(trained):
 WRITERS = """
 import os, sys
 from functools import cache
-from earlayers import tracking
+from earlayers.tracking import runs as tracking
 from earlayers.tracking import store
 
 # reading params.yaml 400 times is not what is tested

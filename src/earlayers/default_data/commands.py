@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earlayers import params, paths
+from earlayers import paths
 from earlayers.errors import UserError
 
 app = typer.Typer()
@@ -47,6 +47,8 @@ def make(name: str) -> None:
 
 def look_for(name: str) -> None:
     """Check that a user's own dataset, named in params.yaml, lies where and how it should."""
+    from earlayers import params
+
     known = params.load().datasets
     if name not in known:
         raise UserError(

@@ -6,13 +6,14 @@ import logging
 import math
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from earlayers import files, parallel, params, paths
-from earlayers.params import Params
-from earlayers.planning.subset import subset
+from earlayers import files, paths
+
+if TYPE_CHECKING:
+    from earlayers.params import Params
 
 log = logging.getLogger(__name__)
 PAPER = "params.paper.yaml"
@@ -31,6 +32,7 @@ def paper_plan(
     file: File = PAPER, methods: Methods = None, hidden_units: HiddenUnits = None, folds: Folds = None
 ) -> None:
     """What a run will cost here: hours, memory, disk."""
+    from earlayers import parallel
     from earlayers.planning.calibration import calibrate
     from earlayers.planning.costs import rounds_of_sgd
     from earlayers.planning.page import Machine, page
@@ -57,6 +59,9 @@ def paper_params(
     out: Annotated[str, typer.Option(help="where to")] = str(paths.PARAMS),
 ) -> None:
     """Write the parameters of a run, or of a part of it."""
+    from earlayers import params
+    from earlayers.planning.subset import subset
+
     methods, hidden_units = methods or [], hidden_units or []
     _settings(file, methods, hidden_units, folds)
     if methods or hidden_units or folds is not None:
@@ -67,6 +72,9 @@ def paper_params(
 
 
 def _settings(file: str, methods: list[str], hidden_units: list[int], folds: int | None) -> Params:
+    from earlayers import params
+    from earlayers.planning.subset import subset
+
     whole = params.read(Path(file))
     params.validate(whole, file)  # its own mistakes first, by their place in the file
     return params.validate(subset(whole, methods, hidden_units, folds), file)

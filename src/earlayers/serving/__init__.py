@@ -1,1 +1,1 @@
-"""What leaves the project: the champion's choice, its card, and answers to requests for a genre."""
+"""What a trained model is for: genres and features of any files, ONNX, answers to requests."""

@@ -111,11 +111,11 @@ def find_model(model: str, fold: int | None) -> tuple[Path, Path]:
     learned = [cell for cell in classified(settings) if cell.hidden_units is not None]
     if model == CHAMPION:
         cell = champion.choose(settings).cell
-    elif not (found := [cell for cell in learned if cell.name == model]):
+    elif not (named := [cell for cell in learned if cell.name == model]):
         known = "\n  ".join([CHAMPION, *(cell.name for cell in learned)])
         raise UserError(f"there is no model {model!r}: neither a folder nor one of\n  {known}")
     else:
-        cell = found[0]
+        cell = named[0]
     chosen = champion.best_fold(cell) if fold is None else fold
     network, forest = paths.network(cell.network, chosen), paths.network(cell.name, chosen)
     for place in (network, forest):
@@ -138,17 +138,17 @@ def find_files(files: Sequence[str | Path]) -> list[Path]:
     """
     from earlayers.audio.datasets import find_sound
 
-    found: list[Path] = []
+    sounds: list[Path] = []
     for path in map(Path, files):
         if not path.is_dir():
-            found.append(path)
+            sounds.append(path)
             continue
         others = (Path(place) / name for place, _, names in os.walk(path) for name in names)
         refused = [other for other in others if other.suffix.lower() in UNREADABLE]
-        found += sorted([*refused, *(path / name for name in find_sound(path))])
-    if not found:
+        sounds += sorted([*refused, *(path / name for name in find_sound(path))])
+    if not sounds:
         raise UserError(f"no sound file in {', '.join(map(str, files)) or 'an empty list'}")
-    return found
+    return sounds
 
 
 def row_of_file(predictor: Predictor, file: Path, longest_seconds: float = LONGEST_SECONDS) -> dict[str, Any]:

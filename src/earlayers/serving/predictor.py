@@ -83,12 +83,12 @@ class Predictor:
         from earlayers.genres.classifiers import class_probabilities
         from earlayers.genres.representations import layer_vectors
 
-        starts, opinions = [], []
+        starts, forest_probabilities = [], []
         for seconds, vectors in self.features(waveform):
             chosen = layer_vectors(vectors, self.network.columns)[self.layer]
             starts.append(seconds)
-            opinions.append(class_probabilities(self.forest, chosen, len(self.genres)))
-        return np.concatenate(starts), np.concatenate(opinions)
+            forest_probabilities.append(class_probabilities(self.forest, chosen, len(self.genres)))
+        return np.concatenate(starts), np.concatenate(forest_probabilities)
 
     def _samples(self, frames: int) -> int:
         return (frames - 1) * self.hop_samples + self.frame_samples

@@ -15,6 +15,7 @@ TOOLS, RECORDS = "Tools", "Records"
 Port = Annotated[int, typer.Option(help="the next free one where it is taken")]
 CARD = Path("docs/model_card.md")
 log = logging.getLogger(__name__)
+STAGES = ("train", "classify", "transfer")  # those whose cells are runs
 MEANINGS = {
     "created": "created",
     "completed": "got a model or a picture",
@@ -25,25 +26,26 @@ MEANINGS = {
 
 
 def after_stage(stage: str, cell: str) -> None:
-    """Show the results of a stage that has just ended; see `tracking.log_cell`."""
-    from earlayers import tracking
+    """Show the results of a stage that has just ended; see `runs.log_cell`."""
+    if stage in STAGES:
+        from earlayers.tracking import runs
 
-    if stage in tracking.STAGES:
-        tracking.log_cell(stage, cell)
+        runs.log_cell(stage, cell)
 
 
 @app.command(rich_help_panel=RECORDS)
 def sync() -> None:
     """Create the MLflow runs that are missing, once each, and write the model card."""
-    from earlayers import params, tracking
+    from earlayers import params
     from earlayers.files import write_text
     from earlayers.reporting import model_card
+    from earlayers.tracking import runs
 
     try:
         write_text(CARD, model_card.model_card(params.load()))
     except UserError as error:
         log.info("no model card yet: %s", error)
-    counts = tracking.sync()
+    counts = runs.sync()
     done = [f"{counts[name]} {meaning}" for name, meaning in MEANINGS.items() if counts[name]]
     log.info("MLflow runs: %s", ", ".join(done) or "none declared")
 

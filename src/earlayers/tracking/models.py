@@ -12,6 +12,7 @@ import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from mlflow.types import ColSpec, DataType, Schema
 from earlayers import champion, paths
 from earlayers.cells import Cell
 from earlayers.files import read_json
-from earlayers.serving import requests
 from earlayers.tracking.records import Record
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -37,7 +37,8 @@ _REQUIRED = (
 
 def keeps_model(cell: Cell) -> bool:
     """Whether a cell leaves a network and a forest that can name the genre of new files."""
-    return cell.stage == "classify" and cell.hidden_units is not None
+    # without the annex that answers requests there is nothing to be a model
+    return cell.stage == "classify" and cell.hidden_units is not None and bool(find_spec("earlayers.serving"))
 
 
 def log(client: MlflowClient, run: str, record: Record) -> dict[str, str]:
@@ -109,6 +110,8 @@ def signature(genres: list[str]) -> ModelSignature:
     Args:
         genres: names, in the order of the probabilities.
     """
+    from earlayers.serving import requests
+
     texts, numbers = requests.columns(genres)[:2], requests.columns(genres)[2:]
     outputs: list[Any] = [ColSpec(DataType.string, name) for name in texts]
     outputs += [ColSpec(DataType.double, name) for name in numbers]

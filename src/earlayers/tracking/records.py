@@ -114,18 +114,18 @@ def parameters(cell: Cell, params: Params) -> dict[str, str]:
     learned_on = cell.source or cell.dataset
     sections: dict[str, Settings] = {"audio": params.audio, "split": params.datasets[learned_on].split}
     if cell.hidden_units is None:
-        own: Settings = params.handmade[cell.representation]
+        shown: Settings = params.handmade[cell.representation]
     else:
-        own = params.methods[cell.representation]
+        shown = params.methods[cell.representation]
         sections |= {"frames": params.frames, "training": params.training}
     if cell.classifier:
         sections |= {"windows": params.windows, "classifier": params.classifiers[cell.classifier]}
     if cell.stage == "transfer":
         sections |= {"transfer": params.transfer, "target_split": params.datasets[cell.dataset].split}
-    found = _keys(cell) | _flat("", own.model_dump())
+    values = _keys(cell) | _flat("", shown.model_dump())
     for name, section in sections.items():
-        found |= _flat(f"{name}.", section.model_dump())
-    return found
+        values |= _flat(f"{name}.", section.model_dump())
+    return values
 
 
 def _keys(cell: Cell) -> dict[str, str]:
@@ -140,13 +140,10 @@ def _keys(cell: Cell) -> dict[str, str]:
 
 
 def _flat(prefix: str, values: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(f"{prefix}{name}.", value)
-        else:
-            found[prefix + name] = str(value)
-    return found
+        flat |= _flat(f"{prefix}{name}.", value) if isinstance(value, dict) else {prefix + name: str(value)}
+    return flat
 
 
 def _fingerprint(cell: Cell, result: Any, chosen: dict[str, str]) -> str:
@@ -156,7 +153,7 @@ def _fingerprint(cell: Cell, result: Any, chosen: dict[str, str]) -> str:
 
 
 def _tags(cell: Cell, mark: str, datasets: list[tuple[str, str, str]]) -> dict[str, str]:
-    found = {
+    tags = {
         "stage": cell.stage,
         "cell": cell.name,
         **_keys(cell),
@@ -164,8 +161,8 @@ def _tags(cell: Cell, mark: str, datasets: list[tuple[str, str, str]]) -> dict[s
         "data_md5": " ".join(md5 for _, md5, _ in datasets if md5),
         "fingerprint": mark,
     }
-    found |= provenance.git_commit(paths.result(cell.stage, cell.name))
-    return {name: value for name, value in found.items() if value}
+    tags |= provenance.git_commit(paths.result(cell.stage, cell.name))
+    return {name: value for name, value in tags.items() if value}
 
 
 def _datasets(cell: Cell) -> list[tuple[str, str, str]]:
@@ -207,17 +204,17 @@ def _training_table(result: Any) -> dict[str, list[Any]]:
 
 
 def _accuracies(result: Any) -> dict[str, float]:
-    found: dict[str, Any] = {}
+    accuracies: dict[str, Any] = {}
     for aggregation, layers in result["accuracy"].items():
         mean, deviation = _SECTIONS[aggregation]
         for layer, figures in layers.items():
             label = _LAYERS.get(layer, f"l{layer}")
-            found |= {f"{mean}/{label}": figures["mean"], f"{deviation}/{label}": figures["std"]}
+            accuracies |= {f"{mean}/{label}": figures["mean"], f"{deviation}/{label}": figures["std"]}
     if "network" in result:
-        found |= {"net": result["network"]["mean"], "net_std": result["network"]["std"]}
+        accuracies |= {"net": result["network"]["mean"], "net_std": result["network"]["std"]}
     for layer, figures in result.get("validation", {}).get("window", {}).items():
-        found[f"val/{_LAYERS.get(layer, f'l{layer}')}"] = figures["mean"]
-    return _known(found)
+        accuracies[f"val/{_LAYERS.get(layer, f'l{layer}')}"] = figures["mean"]
+    return _known(accuracies)
 
 
 def _accuracy_table(result: Any) -> dict[str, list[Any]]:
@@ -254,13 +251,11 @@ def _points(row: dict[str, str]) -> list[tuple[int, float, str, float]]:
     return [(epoch, seconds, shown[name], float(row[name])) for name in shown if _is_number(row.get(name))]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(text: str | None) -> bool:
     """Whether a metric can be made of it: the curves leave fields empty that a method does not have."""
-    if isinstance(value, bool):
-        return False
     try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
+        return text is not None and math.isfinite(float(text))
+    except ValueError:
         return False
 
 

@@ -1,4 +1,4 @@
-"""`make ui` and `make serve`: start MLflow's own servers on this machine, wait for them, stop them again."""
+"""`make ui` and `make serve`: run MLflow's own servers on this machine until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import IO
 
-from earlayers import tracking
 from earlayers.errors import UserError
+from earlayers.tracking import runs
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+STARTS_WITHIN_SECONDS = 300.0
 
 
 def show_runs(port: int) -> None:
@@ -33,17 +34,16 @@ def show_runs(port: int) -> None:
     Raises:
         UserError: when there is no run to show, or the server does not start.
     """
-    page, runs = tracking.table_of_runs("classify")
-    if not runs:
+    page, count = runs.table_of_runs("classify")
+    if not count:
         raise UserError(
             "MLflow holds no run of the stage classify: run `make repro`, or `make sync` after it"
         )
-    if tracking.uri().startswith("http"):
-        log.info("The runs are on a server of yours: %s%s", tracking.uri().rstrip("/"), page)
+    if runs.uri().startswith("http"):
+        log.info("The runs are on a server of yours: %s%s", runs.uri().rstrip("/"), page)
         return
-    with page_server(free_port(port)) as (address, server):
-        log.info("%d runs, one for every row of the table: %s%s", runs, address, page)
-        log.info("Ctrl-C stops the server.")
+    with suppress(KeyboardInterrupt), page_server(free_port(port)) as server:
+        log.info("%d runs, one for every row of the table: %s%s", count, server.address, page)
         server.wait()
 
 
@@ -56,36 +56,27 @@ def serve(port: int) -> None:
     Raises:
         UserError: when no champion is registered, or the server does not start.
     """
-    name = tracking.champion()
+    name = runs.champion()
     if name is None:
         raise UserError("no champion is registered: run `make repro`, or `make sync` after it")
-    with model_server(name, free_port(port)) as (address, server):
-        log.info("%s answers at %s/invocations, for example\n  %s", name, address, example(address))
-        log.info("Ctrl-C stops it.")
+    with suppress(KeyboardInterrupt), model_server(name, free_port(port)) as server:
+        invocations = f"{server.address}/invocations"
+        log.info("%s answers at %s, for example\n  %s", name, invocations, example(server.address))
         server.wait()
 
 
-@contextmanager
-def page_server(port: int) -> Iterator[tuple[str, Server]]:
-    """Run MLflow's page; yields its address, once it answers, and the server."""
-    command = ["server", "--backend-store-uri", tracking.uri(), "--host", HOST, "--port", str(port)]
+def page_server(port: int) -> AbstractContextManager[Server]:
+    """MLflow's page, for `with`."""
     # what else the server could do for language models would start processes of its own
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with started([*command, "--workers", "1"], environment) as server:
-        address = f"http://{HOST}:{port}"
-        server.wait_for(f"{address}/health")
-        yield address, server
+    command = ["server", "--backend-store-uri", runs.uri(), "--workers", "1"]
+    return started(command, port, "health", environment)
 
 
-@contextmanager
-def model_server(name: str, port: int) -> Iterator[tuple[str, Server]]:
-    """Run MLflow's model server, in this environment; yields its address, once it answers, and the server."""
+def model_server(name: str, port: int) -> AbstractContextManager[Server]:
+    """MLflow's model server, in this environment, for `with`."""
     command = ["models", "serve", "--model-uri", name, "--env-manager", "local"]
-    environment = {"MLFLOW_TRACKING_URI": tracking.uri()}
-    with started([*command, "--host", HOST, "--port", str(port)], environment) as server:
-        address = f"http://{HOST}:{port}"
-        server.wait_for(f"{address}/ping")
-        yield address, server
+    return started(command, port, "ping", {"MLFLOW_TRACKING_URI": runs.uri()})
 
 
 def example(address: str) -> str:
@@ -101,72 +92,18 @@ def free_port(wanted: int) -> int:
         UserError: when fifty ports in a row are taken.
     """
     for port in range(wanted, wanted + 50):
-        with socket.socket() as attempt:
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                attempt.bind((HOST, port))
-            except OSError:
-                continue
+        with suppress(OSError), socket.create_server((HOST, port)):
             return port
     raise UserError(f"ports {wanted} to {wanted + 49} are all taken: name another")
 
 
-@contextmanager
-def started(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[Server]:
-    """Run an `mlflow` command; when the block ends, however it ends, it and all that it started are stopped.
-
-    Args:
-        arguments: what follows `mlflow`.
-        environment: variables to add.
-
-    Yields:
-        The running server.
-    """
-    handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    with tempfile.TemporaryFile() as words:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *arguments],
-            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"} | environment,
-            stdout=words,
-            stderr=words,
-            # a group of its own, so that its workers can be reached through it
-            start_new_session=True,
-        )
-        try:
-            yield Server(process, words)
-        except KeyboardInterrupt:
-            log.info("stopping")
-        finally:
-            for number in handlers:  # a second signal must not leave a worker behind
-                signal.signal(number, signal.SIG_IGN)
-            _stop(process)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-
 @dataclass(frozen=True)
 class Server:
-    """A running `mlflow` command, and the file that takes what it says."""
+    """A running `mlflow` command: where it answers, its process, and the file that takes what it prints."""
 
+    address: str
     process: subprocess.Popen[bytes]
-    words: IO[bytes]
-
-    def wait_for(self, address: str, patience_seconds: float = 300.0) -> None:
-        """Wait until it answers.
-
-        Raises:
-            UserError: when it ends before, with its last words, or does not answer in time.
-        """
-        end = time.monotonic() + patience_seconds
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise UserError(f"the server ended at once; its last words:\n{self._last_words()}")
-            try:
-                with urllib.request.urlopen(address, timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise UserError(f"{address} did not answer within {patience_seconds:g} s:\n{self._last_words()}")
+    output: IO[bytes]
 
     def wait(self) -> None:
         """Wait until it ends, which it does not do by itself.
@@ -174,26 +111,69 @@ class Server:
         Raises:
             UserError: when it ended by itself after all.
         """
-        status = self.process.wait()
-        raise UserError(f"the server ended with status {status}; its last words:\n{self._last_words()}")
+        log.info("Ctrl-C stops the server.")
+        raise self.failure(f"the server ended with status {self.process.wait()}")
 
-    def _last_words(self) -> str:
-        self.words.seek(0)
-        return "\n".join(self.words.read().decode(errors="replace").splitlines()[-15:])
+    def failure(self, what: str) -> UserError:
+        """An error with the server's last words."""
+        self.output.seek(0)
+        last = self.output.read().decode(errors="replace").splitlines()[-15:]
+        return UserError("\n".join([f"{what}; its last words:", *last]))
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt
+@contextmanager
+def started(command: Sequence[str], port: int, health: str, environment: dict[str, str]) -> Iterator[Server]:
+    """Run an `mlflow` command; when the block ends, however it ends, it and all that it started are stopped.
+
+    Args:
+        command: what follows `mlflow`.
+        port: where it is to listen.
+        health: the page that answers as soon as the server is ready.
+        environment: variables to add.
+
+    Yields:
+        The server, which answers.
+
+    Raises:
+        UserError: when it does not start.
+    """
+    with tempfile.TemporaryFile() as output:
+        # a session of its own, whose processes are stopped together, workers included
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *command, "--host", HOST, "--port", str(port)],
+            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"} | environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        server = Server(f"http://{HOST}:{port}", process, output)
+        # as Ctrl-C: whatever ends this process must reach the other session
+        before = {number: signal.signal(number, signal.default_int_handler) for number in ENDING}
+        try:
+            _wait_until_it_answers(server, health)
+            yield server
+        finally:
+            _stop(process)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _wait_until_it_answers(server: Server, health: str) -> None:
+    end = time.monotonic() + STARTS_WITHIN_SECONDS
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            raise server.failure("the server ended at once")
+        with suppress(OSError), urllib.request.urlopen(f"{server.address}/{health}", timeout=2):
+            return
+        time.sleep(0.2)
+    raise server.failure(f"{server.address} did not answer within {STARTS_WITHIN_SECONDS:g} s")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        end = time.monotonic() + 10
+    try:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(10)
+    finally:  # a worker that outlives its parent, and all of them at a second Ctrl-C
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-            # its workers may end after it; the group is gone when the last of them is
-            while time.monotonic() < end:
-                process.poll()
-                os.killpg(process.pid, 0)
-                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL)

@@ -26,7 +26,8 @@ from earlayers.tracking import confusions, models, views
 from earlayers.tracking.records import Fold, Record
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-_METRICS_A_BATCH = 1000  # the store's own limit
+# the limits of MLflow's stores
+_METRICS_A_BATCH, _RUNS_A_SEARCH = 1000, 50_000
 _SOURCE, _COMMIT, _PARENT = "mlflow.source.name", "mlflow.source.git.commit", "mlflow.parentRunId"
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,9 @@ for _name in ("mlflow", "alembic"):
 
 def uri() -> str:
     """Where runs go: MLFLOW_TRACKING_URI, or an SQLite file in the project; its path made absolute."""
-    found = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    scheme, _, path = found.partition(":///")
-    return f"{scheme}:///{Path(path).resolve()}" if scheme == "sqlite" else found
+    address = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    scheme, _, path = address.partition(":///")
+    return f"{scheme}:///{Path(path).resolve()}" if scheme == "sqlite" else address
 
 
 @contextmanager
@@ -70,21 +71,21 @@ class Store:
                 self.client.create_experiment(stage)
             except MlflowException:
                 log.debug("another machine was faster, or it fails again below", exc_info=True)
-        found: Any = self.client.get_experiment_by_name(stage)
-        if found is None:
+        experiment: Any = self.client.get_experiment_by_name(stage)
+        if experiment is None:
             raise MlflowException(f"the experiment {stage} cannot be created")
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
         for name, value in views.experiment_tags(stage).items():
-            if found.tags.get(name) != value:
-                self.client.set_experiment_tag(found.experiment_id, name, value)
-        return str(found.experiment_id)
+            if experiment.tags.get(name) != value:
+                self.client.set_experiment_tag(experiment.experiment_id, name, value)
+        return str(experiment.experiment_id)
 
     def runs(self, stage: str) -> dict[str, Any]:
         """Finished runs of a stage's cells, by fingerprint."""
         if stage not in self._runs:
-            found = self._search(stage, "attributes.status = 'FINISHED' AND tags.fingerprint LIKE '%'")
-            self._runs[stage] = {run.data.tags["fingerprint"]: run for run in found}
+            finished = self._search(stage, "attributes.status = 'FINISHED' AND tags.fingerprint LIKE '%'")
+            self._runs[stage] = {run.data.tags["fingerprint"]: run for run in finished}
         return self._runs[stage]
 
     def create(self, record: Record) -> None:
@@ -107,16 +108,8 @@ class Store:
         self.client.set_terminated(run, "FINISHED", end)
 
     def _search(self, stage: str, wanted: str) -> list[Any]:
-        found: list[Any] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment(stage)], wanted, ViewType.ACTIVE_ONLY, max_results=5000, page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        experiment = [self.experiment(stage)]
+        return list(self.client.search_runs(experiment, wanted, ViewType.ACTIVE_ONLY, _RUNS_A_SEARCH))
 
     def _delete_torn(self, record: Record) -> None:
         """Delete what an interrupted writer of the same run left behind, folds included."""

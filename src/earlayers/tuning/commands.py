@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from earlayers import files, params, paths
+from earlayers import files, paths
 from earlayers.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def tune(
     """Search for better values of a method's settings; a study that is there goes on."""
     if objectives not in OBJECTIVES:
         raise UserError(f"--objectives must be one of {' and '.join(OBJECTIVES)}, it is {objectives!r}")
+    from earlayers import params
     from earlayers.parallel import jobs as cores
     from earlayers.tuning.preparing import prepare
 
@@ -80,6 +81,8 @@ def tune_paper(
     timeout: Timeout = None,
 ) -> None:
     """The paper's own grid search (its section 3.1): every point of `tune.<method>.grid`, unpruned."""
+    from earlayers import params
+
     search = params.load().tune.get(method)
     trials = search.grid_size() if search else 1  # an unknown method is refused by run, with the choices
     tune(dataset, method, hidden_units, trials, "grid", "accuracy", jobs, storage, seed, timeout)
@@ -88,6 +91,7 @@ def tune_paper(
 @app.command(rich_help_panel=TOOLS)
 def tune_apply(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> None:
     """Write the best values of a study into params.yaml and say what `dvc repro` will run again."""
+    from earlayers import params
     from earlayers.tuning.applying import apply_values, read_yaml
 
     params.load()

@@ -1,0 +1,97 @@
+"""What a newcomer meets before anything is installed; a script stands in for Python."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = ("Makefile", "pyproject.toml", "constraints.txt", "src/hessian_free/pyproject.toml")
+# notes what it is asked; `-m venv DIR` puts it into DIR/bin/python
+PYTHON = """#!/bin/sh
+echo "$@" >> "$(dirname "$0")/asked"
+case "$*" in
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python";;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    folder = tmp_path / "a clone"
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".git").mkdir()
+    return folder
+
+
+def make(folder: Path, *words: str, python: str = PYTHON) -> tuple[int, str]:
+    """Exit status of make and what it said, with a script as Python."""
+    place = folder.parent / "python3"
+    place.write_text(python)
+    place.chmod(0o755)
+    command = ["make", f"PYTHON={place}", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def installations(folder: Path) -> int:
+    """How often the environment of a folder was asked to install."""
+    asked = folder / ".venv/bin/asked"
+    return asked.read_text().count("--editable .[dev]") if asked.exists() else 0
+
+
+def test_every_target_is_listed_and_can_be_planned(clone):
+    _, listed = make(clone)
+    targets = re.findall(r"^  make (\S+) +\S", listed, re.MULTILINE)
+    phony = re.search(r"^\.PHONY: ((?:.|\\\n)*?)\n\n", (clone / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(targets) == sorted(phony[1].replace("\\\n", " ").split())
+    status, said = make(clone, "-n", *targets)
+    assert status == 0, said
+
+
+def test_setup_installs_once(clone):
+    assert make(clone, "setup")[0] == make(clone, "setup")[0] == 0
+    assert installations(clone) == 1
+
+
+@pytest.mark.parametrize("way", [shutil.copytree, shutil.move])
+def test_a_copied_or_moved_checkout_is_set_up_again(clone, way):
+    make(clone, "setup")
+    other = clone.parent / "elsewhere"
+    way(clone, other)
+    status, said = make(other, "setup")
+    assert (status, installations(other)) == (0, 1)  # in a new environment, with a note of its own
+    assert f"was made in {clone}" in said
+    make(other, "setup")
+    assert installations(other) == 1
+
+
+def test_a_download_without_history_is_refused_before_anything_is_made(clone):
+    (clone / ".git").rmdir()
+    status, said = make(clone, "repro")
+    assert status == 2
+    assert "clone with git" in said
+    assert not (clone.parent / "asked").exists()
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("-c *", "Python 3.11 or newer is needed"),
+        ("-m venv *", "apt install python3-venv"),
+        ("-m pip --version", "has no pip: apt install python3-venv"),
+    ],
+)
+def test_a_python_that_cannot_is_named_with_what_to_do(clone, asked, words):
+    refusing = PYTHON.replace("esac", f'esac\ncase "$*" in {asked.replace(" ", "?")}) exit 1;; esac')
+    status, said = make(clone, "setup", python=refusing)
+    assert status == 2
+    assert words in said
+    assert not (clone / ".venv/.installed").exists()

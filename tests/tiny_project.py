@@ -1,0 +1,115 @@
+"""A copy of the project in an empty folder, with a tiny params.yaml and tones for data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tests.helpers import make_corpus
+
+ROOT = Path(__file__).parent.parent
+PIPELINE = (
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    "pyproject.toml",
+    "constraints.txt",
+    "README.md",
+    "Makefile",
+    "variants",
+    "src",
+    "results/variants/README.md",
+)
+_CACHES = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info", "build")
+
+
+def tiny_params() -> dict:
+    """The real params.yaml with clips of 6 s, networks of 6 units, two methods, one baseline."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["audio"] |= {"clip_seconds": 6.0, "min_seconds": 5.5}
+    content["hidden_units"] = [6]
+    content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
+    for method in content["methods"].values():
+        method["max_epochs"] = 3
+    content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
+    content["classifiers"]["random_forest"] |= {"trees": 10, "training_frames_per_track": 5}
+    return content
+
+
+def make_data(folder: Path) -> None:
+    """Write the datasets `scores` and `tunes` of tiny_params."""
+    for dataset, genres in (("scores", ("low", "middle", "high")), ("tunes", ("low", "high"))):
+        make_corpus(folder / dataset, genres=genres, clips=8, seconds=6.2)
+
+
+class TinyProject:
+    """A copy of parts of the project in an empty folder, under git and DVC, with data.
+
+    Args:
+        folder: empty.
+        parts: files and folders of this checkout to copy.
+    """
+
+    def __init__(self, folder: Path, parts: Sequence[str] = PIPELINE) -> None:
+        self.folder = folder
+        for part in parts:
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=_CACHES)
+            else:
+                shutil.copy(ROOT / part, folder / part)
+        self.write_params(tiny_params())
+        make_data(folder / "data")
+        for command in (
+            "git init -q",
+            "git config user.email test@example.com",
+            "git config user.name test",
+            "dvc init -q",
+            "dvc config core.analytics false",
+            "dvc add -q data",
+        ):
+            self.run(*command.split())
+
+    def run(self, *command: str, folder: Path | None = None) -> str:
+        """Run a command in the project, or in another folder, and return what it printed."""
+        environment = os.environ | {
+            "PYTHONPATH": str(self.folder / "src"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
+            "EARLAYERS_JOBS": "2",
+        }
+        done = subprocess.run(
+            command, cwd=folder or self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout + done.stderr
+
+    def stand_in_for_setup(self, folder: Path | None = None) -> None:
+        """Let make believe that it has made .venv: the environment of the tests will do."""
+        place = (folder or self.folder).resolve()
+        stamp = place / ".venv/.installed"
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(f"{place}\n")
+
+    def repro(self, *options: str) -> list[str]:
+        """Run the pipeline and return the names of the stages that ran."""
+        return stages_run(self.run("dvc", "repro", *options))
+
+    def params(self) -> dict:
+        """The content of params.yaml."""
+        return yaml.safe_load((self.folder / "params.yaml").read_text())
+
+    def write_params(self, content: dict) -> None:
+        """Replace params.yaml."""
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def stages_run(output: str) -> list[str]:
+    """Names of the stages that `dvc repro` says it ran."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
