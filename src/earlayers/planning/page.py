@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earlayers import parallel
 from earlayers.params import Params
-from earlayers.planning.plan import EXPECTED_EPOCHS, EXPECTED_ITERATIONS, Cost
+from earlayers.planning.plan import EXPECTED_EPOCHS, EXPECTED_ITERATIONS, START_SECONDS, Cost
 from earlayers.planning.sample import Size
 from earlayers.planning.steps import Step
 
@@ -66,11 +66,12 @@ def _assumptions(settings: Params) -> list[str]:
     limits = ", ".join(map(str, dict.fromkeys(method.max_epochs for method in methods)))
     most = max(getattr(method.optimizer, "cg_max_iterations", 0) for method in methods)
     lines = [
-        "Measured: CPU seconds and peaks of every stage on two samples of a few clips of every genre. Assumed:",
-        f"- expected: early stopping ends a training after {EXPECTED_EPOCHS:.0%} of max_epochs ({limits}), but "
-        "not before twice its patience; at most: after all of them",
+        "Measured: CPU seconds and peaks of every stage on two samples of a few clips a genre. Assumed:",
+        f"- expected: early stopping ends a training after {EXPECTED_EPOCHS:.0%} of max_epochs ({limits}), "
+        "but not before twice its patience; at most: after all of them",
         f"- a Hessian-free step takes {min(EXPECTED_ITERATIONS, most)} conjugate-gradient iterations "
         f"(expected) or {most} (at most)",
+        f"- {START_SECONDS:.0f} s to start a stage",
         "- trees take n log n for n rows, and everything else grows straight with the sound",
         "- made-up clips are 16-bit files of the project's rate; a 44.1 kHz stereo mp3 takes 0.04 s more",
         "- DVC keeps links in its cache; on a disk that can link nothing the last column counts twice",

@@ -14,13 +14,13 @@ from earlayers import parallel, params
 from earlayers.genres.classifiers import FORESTS_LIMIT_BYTES
 from earlayers.genres.evaluation import MEMORY_LIMIT_BYTES
 from earlayers.params import Params
-from earlayers.planning.sample import Run, Size, measure, start_seconds
+from earlayers.planning.sample import Run, Size, measure
 from earlayers.planning.steps import Step, steps
 
 # assumptions, told with every plan: nobody knows before the run when validation accuracy stops to rise
 EXPECTED_EPOCHS = 0.5  # of max_epochs, but no fewer than twice the patience; for steps likewise
 EXPECTED_ITERATIONS = 100  # of conjugate gradients in a step, unless the limit is lower
-DVC_SECONDS = 2.0  # to begin and end a stage
+START_SECONDS = 6.0  # imports, twice where workers are started, and DVC
 ONCE = ("frames", "split")  # whatever the number of folds
 
 
@@ -58,19 +58,16 @@ def costs(listed: Sequence[Step], content: Any, sizes: dict[str, Size]) -> list[
     widest = [chains[network] for network in sorted(chains, key=lambda network: -network[0])]
     again = [[step for step in chain if not step.stage.startswith("features")] for chain in widest]
     runs = measure(content, sizes, [sound, widest, again])
-    start = DVC_SECONDS + start_seconds()
     chosen = []
     for step in listed:
         measured = step
         if "method" in step.keys and step.stage != "train":
             measured = replace(step, keys=step.keys | {"method": first})
-        chosen.append(_cost(step, runs[measured.name], settings, sizes, start))
+        chosen.append(_cost(step, runs[measured.name], settings, sizes))
     return chosen
 
 
-def _cost(
-    step: Step, runs: Sequence[Run], settings: Sequence[Params], sizes: dict[str, Size], start: float
-) -> Cost:
+def _cost(step: Step, runs: Sequence[Run], settings: Sequence[Params], sizes: dict[str, Size]) -> Cost:
     size = sizes[step.dataset]
     trained = sizes[step.keys.get("source", step.dataset)]
     folds, rounds = (1, 1) if step.stage in ONCE else (trained.folds, trained.rounds)
@@ -79,7 +76,7 @@ def _cost(
     seconds = fitted(work, [run.seconds for run in runs])
     # threads share the clips of the frames stage; a process may have more folds than the sample
     share = 1 / parallel.jobs() if step.stage == "frames" else rounds / sampled
-    hours = [start + share * float(seconds @ _work(step, each, size.clips)) for each in settings]
+    hours = [START_SECONDS + share * float(seconds @ _work(step, each, size.clips)) for each in settings]
     held, whole = (
         [_held(step, run.settings, run.clips[step.dataset]) for run in runs],
         _held(step, settings[1], size.clips),
@@ -88,7 +85,7 @@ def _cost(
     if step.stage.startswith("classify"):
         # the stage keeps a larger table on disk, and grows a larger forest in parts
         scratch = side_by_side * memory[1] if memory[1] > MEMORY_LIMIT_BYTES else 0.0
-        memory[1:] = np.minimum(memory[1:], (MEMORY_LIMIT_BYTES, FORESTS_LIMIT_BYTES))
+        memory[1:3] = np.minimum(memory[1:3], (MEMORY_LIMIT_BYTES, FORESTS_LIMIT_BYTES))
     disk = float(fitted(held, [run.disk_bytes for run in runs]) @ whole) * folds / sampled
     return Cost(step, (hours[0], hours[1]), side_by_side * float(memory.sum()), disk, scratch)
 
@@ -132,7 +129,7 @@ def _held(step: Step, settings: Params, clips: int) -> list[float]:
     if not step.stage.startswith("classify"):
         return [1.0, sound]
     trees, drawn, _ = _forest(step, settings, clips)
-    return [1.0, sound, trees * drawn]
+    return [1.0, sound, trees * drawn, trees * sound]
 
 
 def _forest(step: Step, settings: Params, clips: int) -> tuple[int, float, int]:

@@ -9,7 +9,6 @@ import math
 import multiprocessing
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import threading
@@ -45,7 +44,7 @@ SEGMENT = 2048  # samples of made-up sound of one colour
 
 @dataclass(frozen=True)
 class Size:
-    """One dataset: clips and genres, where they lie (nowhere: made up), folds, and parts that a split deals."""
+    """One dataset: clips and genres, where they lie (nowhere: made up), folds, parts that a split deals."""
 
     clips: int
     genres: int
@@ -142,13 +141,6 @@ def measure(
     return runs
 
 
-def start_seconds() -> float:
-    """Seconds until a new process has imported what stages need."""
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", f"import {', '.join(IMPORTED[:3])}"], check=True)
-    return time.perf_counter() - begin
-
-
 def _run_chain(
     folder: Path, settings: Params, clips: dict[str, int], chain: Sequence[Step]
 ) -> list[tuple[str, Run]]:
@@ -187,8 +179,9 @@ def _watch(peak: list[float]) -> None:
 def _write_params(
     folder: Path, content: Any, sizes: dict[str, Size], seconds: float, clips: dict[str, int], *, more: bool
 ) -> Params:
-    """Write params.yaml of a sample; `more` steps, iterations and trees the second time, on fewer frames."""
+    """Write params.yaml of a sample; the second time `more` steps, iterations, trees, and fewer frames in one."""
     content = copy.deepcopy(content) | {"variants": {}, "tune": {}}
+    whole = content["audio"]["clip_seconds"]
     content["audio"]["clip_seconds"] = seconds
     for name, size in sizes.items():
         split = {"name": "stratified", "folds": size.parts, "seed": 0}
@@ -203,10 +196,10 @@ def _write_params(
         most = int(seconds * content["audio"]["sample_rate_hz"] / content["frames"]["hop_samples"])
         asked = classifier["training_frames_per_track"]
         asked = most if asked == "all" else min(asked, most)
-        classifier["training_frames_per_track"] = max(1, asked // 4) if more else asked
+        classifier["training_frames_per_track"] = max(1, asked // 4) if more and seconds < whole else asked
         if "trees" in classifier:
             trees = max(1, int(TREE_ROWS / (asked * max(clips.values()))))
-            classifier["trees"] = min(4 * trees if more else trees, classifier["trees"])
+            classifier["trees"] = min(3 * trees if more else trees, classifier["trees"])
     params.write(content, folder / paths.PARAMS)
     return params.validate(content, "the sample")
 
