@@ -11,8 +11,9 @@ import yaml
 
 from earlayers import cli, params, paths
 from earlayers.planning import plan
+from earlayers.planning.page import page
 from earlayers.planning.sample import made_up, size_of
-from earlayers.planning.steps import steps
+from earlayers.planning.steps import Step, steps
 from tests.helpers import ROOT, make_corpus
 from tests.test_pipeline import tiny_params
 
@@ -33,6 +34,21 @@ def test_made_up_genres_overlap_and_differ():
     centre = [np.average(np.arange(11026), weights=np.abs(np.fft.rfft(sound))) for sound in (low, high)]
     assert centre[0] < 0.8 * centre[1]
     assert np.abs(low).max() == pytest.approx(32767, abs=1)
+
+
+def test_a_plan_says_what_does_not_fit_and_adds_the_largest_scratch():
+    settings = params.load(ROOT / "params.paper.yaml")
+    cells = [Step("train", {"dataset": "gtzan", "method": name, "units": 5}, [], []) for name in "abc"]
+    rows = [
+        plan.Cost(cells[0], (3600.0, 7200.0), 1e15, 1e9, 0.0),
+        plan.Cost(cells[1], (1800.0, 1800.0), 1e9, 2e9, 7e15),
+    ]
+    shown = page(settings, {}, cells, rows)
+    row = next(line.split() for line in shown.splitlines() if line.startswith("train"))
+    assert row == ["train", "2", "of", "3", "1.50", "2.50", "1000000.0", "7000003.0"]
+    assert "left: 1.5 hours expected, 2.5 at most" in shown
+    assert "TOO LITTLE MEMORY: train@gtzan-a-5 needs 1000000 GB" in shown
+    assert "TOO LITTLE DISK: 7000003 GB are needed" in shown
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,7 @@ ROW = "{:18}{:>12}{:>16}{:>15}{:>16}{:>9}"
 
 
 def page(settings: Params, sizes: dict[str, Size], listed: Sequence[Step], costs: Sequence[Cost]) -> str:
-    """The whole plan.
-
-    Args:
-        settings: the parameters.
-        sizes: of every dataset.
-        listed: every step, those that are done too.
-        costs: of the steps that are left.
-    """
+    """The whole plan: of every step that is listed, `costs` has those that are left."""
     lines = [
         f"{name}: {size.clips} clips of {size.genres} genres, {size.folds} folds "
         f"({'counted on disk' if size.on_disk else 'not on disk; what the dataset is known to have'})"
@@ -81,23 +74,15 @@ def _assumptions(settings: Params) -> list[str]:
 
 def _verdict(costs: Sequence[Cost]) -> list[str]:
     worst, lines = max(costs, key=lambda cost: cost.memory_bytes), []
-    memory, disk = free_memory_bytes(), shutil.disk_usage(Path.cwd()).free
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    disk = shutil.disk_usage(Path.cwd()).free
     if worst.memory_bytes > memory:
         lines.append(
             f"TOO LITTLE MEMORY: {worst.step.name} needs {worst.memory_bytes / 1e9:.0f} GB, "
-            f"{memory / 1e9:.0f} GB are free: EARLAYERS_JOBS=1 holds one fold at a time."
+            f"the machine has {memory / 1e9:.0f} GB: EARLAYERS_JOBS=1 holds one fold at a time."
         )
     if disk_bytes(costs) > disk:
         lines.append(
             f"TOO LITTLE DISK: {disk_bytes(costs) / 1e9:.0f} GB are needed, {disk / 1e9:.0f} GB are free."
         )
     return lines or ["Memory and disk suffice."]
-
-
-def free_memory_bytes() -> float:
-    """What a process can take without swapping; infinite where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return math.inf
-    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +18,13 @@ from earlayers.params import Params
 from earlayers.planning.sample import Run, Size, measure
 from earlayers.planning.steps import Step, steps
 
+log = logging.getLogger(__name__)
+
 # assumptions, told with every plan: nobody knows before the run when validation accuracy stops to rise
 EXPECTED_EPOCHS = 0.5  # of max_epochs, but no fewer than twice the patience; for steps likewise
 EXPECTED_ITERATIONS = 100  # of conjugate gradients in a step, unless the limit is lower
 START_SECONDS = 6.0  # imports, twice where workers are started, and DVC
+BUSY = 1.3
 ONCE = ("frames", "split")  # whatever the number of folds
 
 
@@ -58,6 +62,16 @@ def costs(listed: Sequence[Step], content: Any, sizes: dict[str, Size]) -> list[
     widest = [chains[network] for network in sorted(chains, key=lambda network: -network[0])]
     again = [[step for step in chain if not step.stage.startswith("features")] for chain in widest]
     runs = measure(content, sizes, [sound, widest, again])
+    seconds, wall_seconds = (
+        sum(getattr(run, name) for each in runs.values() for run in each)
+        for name in ("seconds", "wall_seconds")
+    )
+    if wall_seconds > BUSY * seconds:
+        log.warning(
+            "This machine is busy: the measurement got one of %.1f seconds of a core. On a machine that has "
+            "nothing else to do the hours below are fewer.",
+            wall_seconds / seconds,
+        )
     chosen = []
     for step in listed:
         measured = step

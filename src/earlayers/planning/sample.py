@@ -104,10 +104,7 @@ def measure(
 ) -> dict[str, list[Run]]:
     """Run chains of stages on a small and a large sample; the runs of each step by its name.
 
-    Args:
-        content: of the file of parameters.
-        sizes: of the datasets.
-        phases: sound, what is made of it, and what is to be run again with other parameters.
+    `phases` are sound, what is made of it, and what is run again with other parameters.
     """
     audio, rate_hz = content["audio"], content["audio"]["sample_rate_hz"]
     context = multiprocessing.get_context("forkserver")
@@ -124,8 +121,7 @@ def measure(
             for name, size in sizes.items():
                 # one more than the parts where a clip may be damaged
                 each = max(size.parts + size.on_disk, math.ceil(sound / seconds / size.genres))
-                samples_of_clip = round(seconds * rate_hz)
-                clips[name] = _write_clips(folder / paths.data(name), size, each, samples_of_clip, rate_hz)
+                clips[name] = _write_clips(folder / paths.data(name), size, each, seconds, rate_hz)
             samples.append((folder, clips, seconds))
         for number, chains in enumerate(phases):
             # a process for each chain, so that none inherits the memory of another
@@ -179,7 +175,7 @@ def _watch(peak: list[float]) -> None:
 def _write_params(
     folder: Path, content: Any, sizes: dict[str, Size], seconds: float, clips: dict[str, int], *, more: bool
 ) -> Params:
-    """Write params.yaml of a sample; the second time `more` steps, iterations, trees, and fewer frames in one."""
+    """Write params.yaml of a sample; the second time with `more` epochs, iterations and trees."""
     content = copy.deepcopy(content) | {"variants": {}, "tune": {}}
     whole = content["audio"]["clip_seconds"]
     content["audio"]["clip_seconds"] = seconds
@@ -204,8 +200,8 @@ def _write_params(
     return params.validate(content, "the sample")
 
 
-def _write_clips(folder: Path, size: Size, each: int, samples: int, rate_hz: int) -> int:
-    """Write clips of every genre: links to the dataset's own, or made-up ones of `samples`; their number."""
+def _write_clips(folder: Path, size: Size, each: int, seconds: float, rate_hz: int) -> int:
+    """Write clips of every genre: links to the dataset's own, or made-up ones; their number."""
     chance, lines = np.random.default_rng(0), ["path,genre"]
     for number, (genre, files) in enumerate(size.files.items()):
         (folder / str(number)).mkdir(parents=True)
@@ -218,7 +214,7 @@ def _write_clips(folder: Path, size: Size, each: int, samples: int, rate_hz: int
                 continue
             with wave.open(str(folder / path), "wb") as file:
                 file.setparams((1, 2, rate_hz, 0, "NONE", ""))
-                file.writeframes(made_up(samples, colour, chance).tobytes())
+                file.writeframes(made_up(round(seconds * rate_hz), colour, chance).tobytes())
     (folder / "tracks.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(lines) - 1
 
