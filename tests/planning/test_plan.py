@@ -40,15 +40,15 @@ def test_a_plan_says_what_does_not_fit_and_adds_the_largest_scratch():
     settings = params.load(ROOT / "params.paper.yaml")
     cells = [Step("train", {"dataset": "gtzan", "method": name, "units": 5}, [], []) for name in "abc"]
     rows = [
-        plan.Cost(cells[0], (3600.0, 7200.0), 1e15, 1e9, 0.0),
-        plan.Cost(cells[1], (1800.0, 1800.0), 1e9, 2e9, 7e15),
+        plan.Cost(cells[0], (3600.0, 7200.0), 9e14, 1e9, 0.0),
+        plan.Cost(cells[1], (1800.0, 1800.0), 1e9, 2e9, 7e14),
     ]
     shown = page(settings, {}, cells, rows)
     row = next(line.split() for line in shown.splitlines() if line.startswith("train"))
-    assert row == ["train", "2", "of", "3", "1.50", "2.50", "1000000.0", "7000003.0"]
+    assert row == ["train", "2", "of", "3", "1.50", "2.50", "900000.0", "700003.0"]
     assert "left: 1.5 hours expected, 2.5 at most" in shown
-    assert "TOO LITTLE MEMORY: train@gtzan-a-5 needs 1000000 GB" in shown
-    assert "TOO LITTLE DISK: 7000003 GB are needed" in shown
+    assert "TOO LITTLE MEMORY: train@gtzan-a-5 needs 900000 GB" in shown
+    assert "TOO LITTLE DISK: 700003 GB are needed" in shown
 
 
 @pytest.fixture
