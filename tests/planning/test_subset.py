@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from earlayers import params
 from earlayers.errors import UserError
 from earlayers.planning.subset import subset
-from tests.planning.example import content
+from tests.helpers import ROOT
+
+
+def content():
+    return yaml.safe_load((ROOT / "params.paper.yaml").read_text())
 
 
 def test_nothing_named_is_everything():

@@ -1,5 +1,5 @@
-"""What a run will cost before it is begun: sizes of the datasets x costs of a unit of work, measured here.
+"""What a run will cost before it is begun: every stage's own function, run on a small sample.
 
-`subset` cuts a file of parameters down, `sizes` counts clips, frames and windows, `calibration` measures what
-a unit of work takes on this machine, `costs` and `forests` multiply, `page` tells.
+`subset` cuts a file of parameters down, `sample` lays out small projects, `measuring` runs stages in them,
+`plan` lists the cells of dvc.yaml and extrapolates, `page` tells.
 """

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from earlayers import files, paths
 
-if TYPE_CHECKING:
-    from earlayers.params import Params
-
 log = logging.getLogger(__name__)
 PAPER = "params.paper.yaml"
-
 
 app = typer.Typer()
 TOOLS = "Tools"
@@ -32,22 +26,18 @@ def paper_plan(
     file: File = PAPER, methods: Methods = None, hidden_units: HiddenUnits = None, folds: Folds = None
 ) -> None:
     """What a run will cost here: hours, memory, disk."""
-    from earlayers import parallel
-    from earlayers.planning.calibration import calibrate
-    from earlayers.planning.costs import rounds_of_sgd
-    from earlayers.planning.page import Machine, page
-    from earlayers.planning.pipeline import all_costs
-    from earlayers.planning.sizes import shares_of, size_of
-    from earlayers.planning.work import Work
+    from earlayers import params
+    from earlayers.planning.page import page
+    from earlayers.planning.plan import costs
+    from earlayers.planning.sample import size_of
+    from earlayers.planning.steps import left, steps
 
-    settings = _settings(file, methods or [], hidden_units or [], folds)
-    sizes = {name: size_of(settings, name, paths.data(name)) for name in settings.datasets}
-    shares = {name: shares_of(dataset) for name, dataset in settings.datasets.items()}
-    source, jobs = settings.learn_on[0], parallel.jobs()
-    units = calibrate(settings, sizes[source].genres, rounds_of_sgd(jobs, shares[source].folds))
-    work = Work(settings, sizes, shares, units, jobs)
-    machine = Machine(_free_memory_bytes(), shutil.disk_usage(Path.cwd()).free)
-    log.info("%s", page(work, all_costs(work), machine))
+    content = _part(file, methods or [], hidden_units or [], folds)
+    settings = params.validate(content, file)
+    sizes = {name: size_of(dataset, paths.data(name)) for name, dataset in settings.datasets.items()}
+    listed = steps(settings)
+    waiting = left(listed, content)
+    log.info("%s", page(settings, sizes, listed, costs(waiting, content, sizes) if waiting else []))
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -60,30 +50,20 @@ def paper_params(
 ) -> None:
     """Write the parameters of a run, or of a part of it."""
     from earlayers import params
-    from earlayers.planning.subset import subset
 
-    methods, hidden_units = methods or [], hidden_units or []
-    _settings(file, methods, hidden_units, folds)
+    content = _part(file, methods or [], hidden_units or [], folds)
     if methods or hidden_units or folds is not None:
-        content = subset(params.read(Path(file)), methods, hidden_units, folds)
         params.write(content, Path(out))
     else:
         files.write_text(Path(out), Path(file).read_text(encoding="utf-8"))
 
 
-def _settings(file: str, methods: list[str], hidden_units: list[int], folds: int | None) -> Params:
+def _part(file: str, methods: list[str], hidden_units: list[int], folds: int | None) -> Any:
     from earlayers import params
     from earlayers.planning.subset import subset
 
     whole = params.read(Path(file))
     params.validate(whole, file)  # its own mistakes first, by their place in the file
-    return params.validate(subset(whole, methods, hidden_units, folds), file)
-
-
-def _free_memory_bytes() -> float:
-    """What a process can take without swapping; infinite where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return math.inf
-    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    content = subset(whole, methods, hidden_units, folds)
+    params.validate(content, file)
+    return content

@@ -2,160 +2,87 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
-from earlayers.learning.methods import HessianFreeSettings
-from earlayers.planning.costs import EXPECTED_CG_ITERATIONS, EXPECTED_EPOCHS, training_frames
-from earlayers.planning.units import SgdCost
-from earlayers.planning.work import Cost, Work
+from earlayers import parallel
+from earlayers.params import Params
+from earlayers.planning.plan import EXPECTED_EPOCHS, EXPECTED_ITERATIONS, START_SECONDS, Cost
+from earlayers.planning.sample import Size
+from earlayers.planning.steps import Step
 
-STAGE_START_SECONDS = 10.0  # imports, and DVC's checksums: 5 to 16 s were seen
-BUSY = 1.3
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What there is to spend: memory that is free, and disk under build/."""
-
-    memory_bytes: float
-    disk_bytes: float
+ROW = "{:18}{:>12}{:>16}{:>15}{:>16}{:>9}"
 
 
-def page(work: Work, costs: Sequence[Cost], machine: Machine) -> str:
-    """The whole plan.
-
-    Args:
-        work: what it was computed from.
-        costs: of every cell.
-        machine: what can be spent.
-    """
-    blocks = (
-        _datasets(work),
-        _table(costs),
-        _measured(work),
-        _assumptions(work),
-        _verdict(work, costs, machine),
-    )
-    return "\n\n".join("\n".join(block) for block in blocks)
-
-
-def _datasets(work: Work) -> list[str]:
-    lines = []
-    for name, size in work.sizes.items():
-        found = "counted on disk" if size.on_disk else "not on disk; what the dataset is known to have"
-        lines.append(
-            f"{name}: {size.clips} clips of {size.genres} genres ({found}), "
-            f"{size.frames} frames and {size.windows} windows each, {work.shares[name].folds} of its folds"
-        )
-    methods, units = ", ".join(work.settings.methods), ", ".join(map(str, work.settings.hidden_units))
-    return [*lines, f"methods: {methods}; hidden units: {units}; {work.jobs} processes side by side"]
-
-
-def _table(costs: Sequence[Cost]) -> list[str]:
-    """A row a stage, in the order of the pipeline."""
-    head = ("stage", "cells", "hours expected", "hours at most", "peak memory GB", "disk GB")
-    rows: list[tuple[str, ...]] = [head]
-    for stage in dict.fromkeys(cost.stage for cost in costs):
-        own = [cost for cost in costs if cost.stage == stage]
-        starts = STAGE_START_SECONDS * len(own)
-        hours = [sum(getattr(cost, name) for cost in own) + starts for name in ("seconds", "most_seconds")]
-        peak, disk = max(cost.memory_bytes for cost in own), sum(cost.disk_bytes for cost in own)
-        numbers = (*(f"{seconds / 3600:.2f}" for seconds in hours), f"{peak / 1e9:.1f}", f"{disk / 1e9:.1f}")
-        rows.append((stage, str(len(own)), *numbers))
-    expected, most = totals(costs)
-    peak, disk = max(cost.memory_bytes for cost in costs), disk_bytes(costs)
-    total = (f"{expected / 3600:.2f}", f"{most / 3600:.2f}", f"{peak / 1e9:.1f}", f"{disk / 1e9:.1f}")
-    rows.append(("all", str(len(costs)), *total))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return [
-        "  ".join(cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in cells)
-        for cells in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
+def page(settings: Params, sizes: dict[str, Size], listed: Sequence[Step], costs: Sequence[Cost]) -> str:
+    """The whole plan: of every step that is listed, `costs` has those that are left."""
+    lines = [
+        f"{name}: {size.clips} clips of {size.genres} genres, {size.folds} folds "
+        f"({'counted on disk' if size.on_disk else 'not on disk; what the dataset is known to have'})"
+        for name, size in sizes.items()
     ]
+    methods, units = ", ".join(settings.methods), ", ".join(map(str, settings.hidden_units))
+    lines += [f"methods: {methods}; hidden units: {units}; {parallel.jobs()} processes side by side", ""]
+    lines.append(
+        ROW.format("stage", "cells left", "hours expected", "hours at most", "peak memory GB", "disk GB")
+    )
+    for stage in [*dict.fromkeys(step.stage for step in listed), "all"]:
+        cells = [step for step in listed if stage in (step.stage, "all")]
+        left = [cost for cost in costs if stage in (cost.step.stage, "all")]
+        peak = max((cost.memory_bytes for cost in left), default=0.0)
+        numbers = (f"{_hours(left, 0):.2f}", f"{_hours(left, 1):.2f}", f"{peak / 1e9:.1f}")
+        lines.append(
+            ROW.format(stage, f"{len(left)} of {len(cells)}", *numbers, f"{disk_bytes(left) / 1e9:.1f}")
+        )
+    lines += ["", f"left: {_hours(costs, 0):.1f} hours expected, {_hours(costs, 1):.1f} at most"]
+    if len(costs) < len(listed):
+        lines.append(
+            "done: what dvc.lock says ran with these parameters, if its files are there; `dvc status` knows "
+            "whether code changed since. A training that was cut short goes on, and is counted whole."
+        )
+    return "\n".join(lines + (["", *_assumptions(settings), "", *_verdict(costs)] if costs else []))
 
 
-def totals(costs: Sequence[Cost]) -> tuple[float, float]:
-    """Seconds of the whole run, expected and at most."""
-    starts = STAGE_START_SECONDS * len(costs)
-    return sum(cost.seconds for cost in costs) + starts, sum(cost.most_seconds for cost in costs) + starts
+def _hours(costs: Sequence[Cost], column: int) -> float:
+    return sum(cost.seconds[column] for cost in costs) / 3600
 
 
 def disk_bytes(costs: Sequence[Cost]) -> float:
     """What stays on disk, and the most that is needed beside it for a while."""
-    return sum(cost.disk_bytes for cost in costs) + max(cost.scratch_bytes for cost in costs)
+    return sum(cost.disk_bytes for cost in costs) + max((cost.scratch_bytes for cost in costs), default=0.0)
 
 
-def _measured(work: Work) -> list[str]:
-    """What the hours of training rest on."""
-    lines = ["Measured just now, in CPU seconds of one fold:"]
-    dataset = work.settings.learn_on[0]
-    for (method, units), cost in work.unit.train.items():
-        frames = training_frames(work, dataset)
-        if isinstance(cost, SgdCost):
-            lines.append(f"- {method} {units}: {frames * cost.seconds_per_frame:.1f} an epoch")
-            continue
-        settings = work.settings.methods[method].optimizer
-        assert isinstance(settings, HessianFreeSettings)
-        product = settings.curvature_fraction * frames * cost.seconds_per_product_frame
-        lines.append(
-            f"- {method} {units}: {frames * cost.seconds_per_frame:.1f} a step, {product:.2f} for each of "
-            "its conjugate-gradient iterations"
-        )
-    return lines
-
-
-def _assumptions(work: Work) -> list[str]:
-    limits = sorted({method.max_epochs for method in work.settings.methods.values()})
-    optimizers = [method.optimizer for method in work.settings.methods.values()]
-    free = [found for found in optimizers if found.name == "hessian_free"]
+def _assumptions(settings: Params) -> list[str]:
+    methods = settings.methods.values()
+    limits = ", ".join(map(str, dict.fromkeys(method.max_epochs for method in methods)))
+    most = max(getattr(method.optimizer, "cg_max_iterations", 0) for method in methods)
     lines = [
-        "Assumed:",
-        f"- expected: early stopping ends a training after {EXPECTED_EPOCHS:.0%} of max_epochs "
-        f"({', '.join(map(str, limits))}); at most: after all of them",
-    ]
-    if free:
-        most = max(found.cg_max_iterations for found in free)
-        lines.append(
-            f"- a Hessian-free step takes {min(EXPECTED_CG_ITERATIONS, most)} conjugate-gradient iterations "
-            f"(expected) or {most} (at most)"
-        )
-    return [
-        *lines,
-        f"- {STAGE_START_SECONDS:.0f} s to start a stage; trees grow on music as they do on overlapping "
-        "noise, with the square root of the columns and the measured power of the rows",
-        "- sound files decode like 16-bit .au at the project's rate; a 44.1 kHz stereo mp3 takes 0.04 s more",
+        "Measured: CPU seconds and peaks of every stage on two samples of a few clips a genre. Assumed:",
+        f"- expected: early stopping ends a training after {EXPECTED_EPOCHS:.0%} of max_epochs ({limits}), "
+        "but not before twice its patience; at most: after all of them",
+        f"- a Hessian-free step takes {min(EXPECTED_ITERATIONS, most)} conjugate-gradient iterations "
+        f"(expected) or {most} (at most)",
+        f"- {START_SECONDS:.0f} s to start a stage",
+        "- trees take n log n for n rows, and everything else grows straight with the sound",
+        "- made-up clips are 16-bit files of the project's rate; a 44.1 kHz stereo mp3 takes 0.04 s more",
         "- DVC keeps links in its cache; on a disk that can link nothing the last column counts twice",
     ]
+    return [line for line in lines if most or "Hessian" not in line]
 
 
-def _verdict(work: Work, costs: Sequence[Cost], machine: Machine) -> list[str]:
-    lines = [*_too_little_memory(work, costs, machine), *_too_little_disk(costs, machine)]
-    lines = lines or ["Memory and disk suffice."]
-    if work.unit.busy > BUSY:
+def _verdict(costs: Sequence[Cost]) -> list[str]:
+    worst, lines = max(costs, key=lambda cost: cost.memory_bytes), []
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    disk = shutil.disk_usage(Path.cwd()).free
+    if worst.memory_bytes > memory:
         lines.append(
-            f"This machine is busy: the calibration got one of {work.unit.busy:.1f} seconds of a core. The "
-            "hours above are those of a machine that has nothing else to do."
+            f"TOO LITTLE MEMORY: {worst.step.name} needs {worst.memory_bytes / 1e9:.0f} GB, "
+            f"the machine has {memory / 1e9:.0f} GB: EARLAYERS_JOBS=1 holds one fold at a time."
         )
-    return lines
-
-
-def _too_little_memory(work: Work, costs: Sequence[Cost], machine: Machine) -> list[str]:
-    worst = max(costs, key=lambda cost: cost.memory_bytes)
-    if worst.memory_bytes <= machine.memory_bytes:
-        return []
-    advice = []
-    if worst.stage.startswith("classify"):
-        advice.append("classifiers.*.max_samples bounds a tree (20000 rows cost a fortieth)")
-    if work.jobs > 1:
-        advice.append("EARLAYERS_JOBS=1 holds one fold at a time")
-    return [
-        f"TOO LITTLE MEMORY: {worst.stage} {worst.cell} needs {worst.memory_bytes / 1e9:.0f} GB, "
-        f"{machine.memory_bytes / 1e9:.0f} GB are free: {'; '.join(advice) or 'take a larger machine'}."
-    ]
-
-
-def _too_little_disk(costs: Sequence[Cost], machine: Machine) -> list[str]:
-    needed = disk_bytes(costs)
-    if needed <= machine.disk_bytes:
-        return []
-    return [f"TOO LITTLE DISK: {needed / 1e9:.0f} GB are needed, {machine.disk_bytes / 1e9:.0f} GB are free."]
+    if disk_bytes(costs) > disk:
+        lines.append(
+            f"TOO LITTLE DISK: {disk_bytes(costs) / 1e9:.0f} GB are needed, {disk / 1e9:.0f} GB are free."
+        )
+    return lines or ["Memory and disk suffice."]

@@ -1,0 +1,88 @@
+"""What is left of a run: by the lock that DVC writes after every stage, and the files that are there."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import yaml
+
+from earlayers import params
+from earlayers.planning.steps import left, steps
+from tests.helpers import ROOT
+
+FIRST_CELL = [
+    "frames@gtzan",
+    "split@gtzan",
+    "train@gtzan-relu_sgd-50",
+    "features@gtzan-relu_sgd-50",
+    "classify@gtzan-relu_sgd-50-random_forest",
+]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A run of the paper's parameters that was cut short after the first cell."""
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load((ROOT / "params.paper.yaml").read_text())
+    listed = steps(params.validate(content, "test"))
+    read = {
+        "frames": ["audio", "frames", "datasets.gtzan"],
+        "split": ["datasets.gtzan.split", "transfer"],
+        "train": ["audio", "frames", "training", "methods.relu_sgd"],
+        "features": ["audio", "frames", "windows"],
+        "classify": ["windows", "classifiers.random_forest"],
+    }
+    lock = {}
+    for step in listed:
+        if step.name in FIRST_CELL:
+            lock[step.name] = {
+                "params": {"params.yaml": {path: at(content, path) for path in read[step.stage]}}
+            }
+            for path in step.outputs:
+                path.mkdir(parents=True)
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
+    return content, listed
+
+
+def at(content, path):
+    for key in path.split("."):
+        content = content[key]
+    return content
+
+
+def names_done(content, listed):
+    waiting = {step.name for step in left(listed, content)}
+    return [step.name for step in listed if step.name not in waiting]
+
+
+def test_what_ran_before_the_night_was_cut_short_is_not_left(project):
+    assert names_done(*project) == FIRST_CELL
+
+
+def test_a_changed_parameter_leaves_its_stage_and_what_rests_on_it(project):
+    content, listed = project
+    content["methods"]["relu_sgd"]["max_epochs"] = 100
+    assert names_done(content, listed) == FIRST_CELL[:2]
+
+
+def test_a_lost_output_leaves_its_stage_and_what_rests_on_it(project):
+    shutil.rmtree("build/features/gtzan-relu_sgd-50")
+    assert names_done(*project) == FIRST_CELL[:3]
+
+
+def test_without_a_lock_everything_is_left(project, tmp_path):
+    (tmp_path / "dvc.lock").unlink()
+    assert names_done(*project) == []
+
+
+def test_the_cells_are_those_that_dvc_declares(project):
+    _, listed = project
+    names = {}
+    for stage, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        names[stage] = len(entry.get("matrix", {}))
+    assert {step.stage for step in listed} == set(names) - {"report"}
+    # 2 datasets, 8 networks, 3 baselines, one classifier
+    assert len(listed) == 2 + 2 + 8 + 8 + 6 + 8 + 3 + 8 + 3
+    assert "transfer_handmade@ismir2004-mfcc-random_forest" in {step.name for step in listed}
