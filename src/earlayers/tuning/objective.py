@@ -1,27 +1,33 @@
-"""A trial -> its validation accuracy (and seconds), fold by fold; the test part is never touched."""
+"""A trial -> its validation accuracy (and seconds), fold by fold, as the pipeline trains."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from optuna import Trial, TrialPruned
 
+from earlayers.audio.tables import load_split, load_table
+from earlayers.errors import UserError
+from earlayers.learning.fitting import fit
+from earlayers.learning.folds import fold_data
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Choice, Dimension, FloatRange, Value, Values, with_values
+from earlayers.learning.seeds import fold_seed
 from earlayers.tuning.job import Job
+from earlayers.tuning.samplers import build_sampler
+from earlayers.tuning.study import rank
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # an epoch: epoch, train_loss, valid_loss, valid_accuracy (percent), ...
-
-
-class Interrupted(Exception):  # noqa: N818 - no error: someone asked for it
-    """The worker was asked to stop in the middle of a trial."""
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome of the values, not a fault
@@ -30,6 +36,10 @@ class Diverged(Exception):  # noqa: N818 - an outcome of the values, not a fault
 
 class TrialFailed(Exception):  # noqa: N818 - the error is its cause
     """A trial ended by an error of its own, which stands in its attributes."""
+
+
+class NoPlace(Exception):  # noqa: N818 - two workers asked in the same moment
+    """Trials that began earlier fill the study already."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,60 @@ class Trainer(Protocol):
         ...
 
 
+class FoldTrainer:
+    """Trains one fold after another on the frames of a dataset.
+
+    Args:
+        job: names the frames, the folds and the size of the network.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.table = load_table(Path(job.frames))
+        self.split = load_split(Path(job.split))
+
+    def __call__(self, method: Method, fold: int, on_epoch: Callable[[Row], None]) -> FoldScore:
+        """Train on a fold's training part, score on its validation part.
+
+        Args:
+            method: settings of this trial.
+            fold: number of the fold.
+            on_epoch: gets every epoch's row; what it raises ends the training.
+
+        Returns:
+            The accuracy of the best epoch, as the train stage reports it, and what it cost.
+
+        Raises:
+            Diverged: when the loss is not finite in the first epoch.
+        """
+        data = fold_data(self.table, self.split, f"fold_{fold}")
+        if self.job.search.frame_stride > 1:
+            # neighbouring frames overlap by half: every n-th says nearly as much
+            data = dataclasses.replace(data, train_rows=data.train_rows[:: self.job.search.frame_stride])
+        before = time.process_time()
+        try:
+            done = fit(
+                data,
+                method,
+                hidden_units=self.job.hidden_units,
+                hidden_layers=self.job.hidden_layers,
+                seed=fold_seed(self.job.training_seed, fold),
+                checkpoint_folder=None,
+                on_epoch=on_epoch,
+                progress=False,
+            )
+        except UserError as error:
+            raise Diverged(str(error)) from error
+        return FoldScore(
+            accuracy=float(done.history[done.best_epoch - 1]["valid_accuracy"]),
+            # processor time: other processes on the machine do not change it, and one thread does the work
+            seconds=time.process_time() - before,
+            epochs=len(done.history),
+            best_epoch=done.best_epoch,
+            stopped=done.stopped,
+        )
+
+
 @dataclass
 class Objective:
     """What a study maximises: mean validation accuracy over the folds, in percent (and least processor time).
@@ -66,14 +130,14 @@ class Objective:
     Args:
         job: the study's job.
         train: trains one fold.
-        interrupted: asked after every epoch whether to stop.
-        worker: this process's name, `host:pid`.
+        trials: how many the study holds in the end.
+        command: `host:pid` of the command that this process works for.
     """
 
     job: Job
     train: Trainer
-    interrupted: Callable[[], bool]
-    worker: str
+    trials: int
+    command: str
     scores: list[FoldScore] = field(default_factory=list, init=False)
 
     def __call__(self, trial: Trial) -> float | tuple[float, float]:
@@ -87,18 +151,23 @@ class Objective:
 
         Raises:
             TrialPruned: when the pruner ends the trial.
-            Interrupted: when the worker was asked to stop.
+            NoPlace: when other trials fill the study; the values go back into the queue.
             TrialFailed: when training raises or ends with a number that is not finite.
         """
         # first of all: a trial without a name is taken for one whose process died at its birth
-        trial.set_user_attr("worker", self.worker)
+        trial.set_user_attr("worker", f"{self.command}/{os.getpid()}")
+        place = rank(trial.study, trial.number)
+        if place >= self.trials:
+            raise NoPlace
+        trial.study.sampler = build_sampler(self.job, place)
         before = time.process_time()
         try:
             return self._run(trial)
-        except (TrialPruned, Interrupted):
+        except TrialPruned:
             raise
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            log.exception("trial %d failed", trial.number)
             raise TrialFailed from error
         finally:
             trial.set_user_attr("cpu_seconds", time.process_time() - before)
@@ -118,9 +187,9 @@ class Objective:
 
     def _method(self, trial: Trial) -> Method:
         search = self.job.search
-        names = list(search.grid) if self.job.on_grid else list(search.space)
         values: Values = search.paper_values()
-        values |= {name: suggest(trial, name, search.space[name]) for name in names}
+        for name in search.grid if self.job.on_grid else search.space:
+            values[name] = suggest(trial, name, search.space[name])
         method = with_values(self.job.method, values)
         return method.model_copy(update={"max_epochs": search.max_epochs})
 
@@ -129,8 +198,6 @@ class Objective:
 
         def on_epoch(row: Row) -> None:
             rows.append(row)
-            if self.interrupted():
-                raise Interrupted
             if fold == 0:
                 self._judge(trial, row["valid_accuracy"], len(rows), f"after epoch {len(rows)} of fold 0")
 

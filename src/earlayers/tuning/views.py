@@ -53,22 +53,10 @@ def study_record(study: Study, job: Job, files: list[Path]) -> StudyRecord:
     )
 
 
-def trial_records(study: Study, job: Job, worker_prefix: str = "") -> list[TrialRecord]:
-    """What the runs of all ended trials show.
-
-    Args:
-        study: the study.
-        job: what it is about.
-        worker_prefix: only trials of workers whose name begins so; all where empty.
-
-    Returns:
-        One record for each.
-    """
-    return [
-        _trial_record(trial, job)
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and str(trial.user_attrs.get("worker", "")).startswith(worker_prefix)
-    ]
+def trial_records(study: Study, job: Job) -> list[TrialRecord]:
+    """What the runs of all ended trials show, one record for each."""
+    trials = study.get_trials(deepcopy=False)
+    return [_trial_record(trial, job) for trial in trials if trial.state.is_finished()]
 
 
 def _trial_record(trial: FrozenTrial, job: Job) -> TrialRecord:
