@@ -44,7 +44,7 @@ class Process:
         self.process.stdin.write(job.model_dump_json() + "\n")
         self.process.stdin.flush()
 
-    def wait(self, seconds=90):
+    def wait(self, seconds=240):
         self.words = self.process.communicate(timeout=seconds)[1]
         return self.process.returncode
 
@@ -53,7 +53,7 @@ def study_of(job):
     return optuna.load_study(study_name=job.study, storage=open_study(job)._storage)
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -98,8 +98,7 @@ def test_two_workers_share_a_study_and_stop_at_the_number_asked_for(make_job, tm
     assert running(study) == []
 
 
-def test_two_commands_share_a_study_and_end_with_the_exact_number(make_job, tmp_path):
-    (tmp_path / "meeting").mkdir()
+def test_two_commands_share_a_study_and_end_with_the_exact_number(make_job):
     job = make_job(workers=2, does={"epoch_seconds": 0.02})
     commands = [Process(job, 9) for _ in "ab"]
     assert [command.wait() for command in commands] == [0, 0]

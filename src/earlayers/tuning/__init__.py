@@ -6,6 +6,7 @@ job         params.yaml and frames -> all that a worker needs to know, and the s
 storage     where studies live, and how the trial of a dead process comes back
 study       a study's first trials, which of them count, which of their processes are dead
 objective   a trial -> validation accuracy (and seconds), fold by fold, as the pipeline trains
+training    one fold of a trial, by the function that the pipeline trains with
 workers     processes that run trials until the study holds a number of them
 summary     a study -> the numbers that are kept, and a verdict
 figures     a study -> pictures, and one page to hover over, which opens offline

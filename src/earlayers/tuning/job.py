@@ -25,7 +25,7 @@ Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
 Positive = Annotated[int, Field(gt=0)]
 HEARTBEAT_SECONDS = 15
-TRAINER = "earlayers.tuning.objective:FoldTrainer"
+TRAINER = "earlayers.tuning.training:FoldTrainer"
 
 
 class Job(Settings):
