@@ -284,7 +284,9 @@ def test_every_figure_is_drawn_and_the_page_needs_no_network(make_job):
 
 
 def test_pictures_and_page_mark_the_papers_values_and_have_titles_to_read(make_job):
-    job = make_job()
+    dropout = {"kind": "choice", "choices": [0.5, 0.0], "paper": 0.0}
+    search = Search.model_validate(SEARCH | {"space": SEARCH["space"] | {"dropout": dropout}})
+    job = make_job(search=search)
     study = run(job, 8)
     drawn = figures.draw(study, job)
     # no landscape from few trials
@@ -292,14 +294,15 @@ def test_pictures_and_page_mark_the_papers_values_and_have_titles_to_read(make_j
     (history,) = drawn["optimization_history"].axes
     assert history.lines[-1].get_ydata() == [pytest.approx(70)] * 2
     marks = {axes.get_xlabel(): axes.lines[0].get_xdata() for axes in drawn["slice"].axes if axes.lines}
-    assert marks == {RATE: [0.01, 0.01], "optimizer.batch_frames": [20, 20]}
+    assert marks == {RATE: [0.01] * 2, "optimizer.batch_frames": [20] * 2, "dropout": ["0.0"] * 2}
     page = figures.page(study, job, "")
     assert page is not None
     for name, figure in drawn.items():
         assert figure.get_suptitle() == figures.TITLES[name]
-        assert figures.TITLES[name].replace("'", "\\u0027") in page
+        assert figures.TITLES[name] in page
     assert '"x0":0.01,"x1":0.01' in page
     assert '"x0":20,"x1":20' in page
+    assert '"x0":1,"x1":1' in page  # the second of the choices
 
 
 def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):

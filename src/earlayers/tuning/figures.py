@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import warnings
 from typing import Any
 
 import matplotlib as mpl
@@ -75,13 +77,19 @@ def draw(study: Study, job: Job) -> dict[str, Figure]:
     figures = {}
     paper = paper_trial(study, job)
     plt.switch_backend("agg")
-    with mpl.rc_context():  # Optuna sets the style of all figures
+    logging.getLogger("matplotlib.category").setLevel(logging.WARNING)
+    # Optuna sets the style of all figures, and matplotlib warns of axes with one value
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         for name, arguments in wanted(study, job).items():
             axes = np.ravel(getattr(visualization.matplotlib, f"plot_{name}")(study, **arguments))
             for panel in axes:
                 panel.set_title("")
                 if name == SLICE:
-                    panel.axvline(_paper_position(job, panel.get_xlabel()), **DASHED)
+                    dimension = job.search.space[panel.get_xlabel()]
+                    # choices stand there as Python writes them
+                    where = repr(dimension.paper) if isinstance(dimension, Choice) else dimension.paper
+                    panel.axvline(where, **DASHED)
                 elif name == HISTORY and paper is not None:
                     panel.axhline(accuracy(paper), **DASHED)
             figures[name] = axes[0].figure
@@ -111,7 +119,9 @@ def page(study: Study, job: Job, verdict: str) -> str | None:
         if name == SLICE:
             for axis in figure.select_xaxes():
                 number = axis.plotly_name.removeprefix("xaxis")
-                x = _paper_position(job, axis.title.text)
+                dimension = job.search.space[axis.title.text]
+                choices = dimension.choices if isinstance(dimension, Choice) else []
+                x = choices.index(dimension.paper) if choices else dimension.paper
                 line = {"color": QUIET, "dash": "dash"}
                 figure.add_shape(x0=x, x1=x, y0=0, y1=1, xref=f"x{number}", yref="paper", line=line)
         elif name == HISTORY and paper is not None:
@@ -156,11 +166,3 @@ def grid(study: Study, job: Job, name: str) -> Figure:
         axes.grid(color=GRID, linewidth=0.8)
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return figure
-
-
-def _paper_position(job: Job, name: str) -> Any:
-    """Where Optuna puts the paper's value: at itself, or, among names, at the name as Python writes it."""
-    dimension = job.search.space[name]
-    if isinstance(dimension, Choice) and any(isinstance(choice, str) for choice in dimension.choices):
-        return repr(dimension.paper)
-    return dimension.paper
