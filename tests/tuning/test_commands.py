@@ -146,6 +146,17 @@ def test_the_best_values_reach_params_yaml_and_the_study_is_still_the_same(proje
     assert "nothing to do" in caplog.text
 
 
+def test_the_best_point_of_the_grid_reaches_params_yaml_too(project):
+    with pytest.raises(UserError, match=r"-grid\.yaml is missing: run `earlayers tune-paper scores"):
+        commands.tune_apply("scores", "relu_sgd", 6, grid=True)
+    values = {RATE: 0.03, "optimizer.batch_frames": 20}
+    result = project / "results/tune/scores-relu_sgd-6-grid.yaml"
+    result.parent.mkdir(parents=True)
+    result.write_text(yaml.safe_dump({"best": {"trial": 3, "values": values}}))
+    commands.tune_apply("scores", "relu_sgd", 6, grid=True)
+    assert params.load().methods["relu_sgd"].optimizer.learning_rate == 0.03
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -222,6 +222,22 @@ def test_the_summary_compares_best_and_paper_fold_by_fold(make_job):
     assert paper["seconds"] == pytest.approx(4 / 0.01)
 
 
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ((1.5, 0.4), "gains 1.50 +- 0.40 points (standard error over 4 folds)"),
+        ((0.17, 0.23), "less than two standard errors, which may be chance"),
+    ],
+)
+def test_the_verdict_holds_the_gain_against_its_standard_error(gain, words):
+    content = {"best": {"trial": 7}, "paper": {"trial": 0}, "budget": {"folds": 4}}
+    content["gain"] = dict(zip(("mean", "standard_error"), gain, strict=True))
+    assert words in summary.verdict(content)
+    assert ("which may be chance" in summary.verdict(content)) == (gain[0] < 2 * gain[1])
+    content["best"] = content["paper"]
+    assert summary.verdict(content) == "verdict: no trial beats the paper's values"
+
+
 def test_the_table_has_a_line_for_every_trial(make_job):
     job = make_job()
     rows = list(csv.DictReader(io.StringIO(summary.trial_table(run(job, 8), job))))
