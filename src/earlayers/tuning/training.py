@@ -1,4 +1,4 @@
-"""One fold of a trial, by the function that the pipeline trains with; a file of its own, for it needs torch."""
+"""One fold of a trial, by the function that the pipeline trains with; apart, because it needs torch."""
 
 from __future__ import annotations
 
