@@ -21,8 +21,9 @@ SEED ?=
 TIMEOUT ?=
 SAMPLER ?=
 OBJECTIVES ?=
+GRID ?=
 SEARCH = $(DATASET) $(METHOD) $(or $(UNITS),50) $(if $(JOBS),--jobs $(JOBS)) $(if $(STORAGE),--storage $(STORAGE)) \
-  $(if $(SEED),--seed $(SEED)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
+  $(if $(TIMEOUT),--timeout $(TIMEOUT))
 # part of the paper's run
 METHODS ?=
 FOLDS ?=
@@ -83,14 +84,14 @@ readme: $(STAMP) ## put what results/ holds into README.md and docs/claims.md
 	earlayers readme
 
 tune: $(STAMP) ## search hyper-parameters: DATASET= METHOD= UNITS= TRIALS= [JOBS= STORAGE= SAMPLER= SEED= ...]
-	earlayers tune $(SEARCH) --trials $(TRIALS) \
+	earlayers tune $(SEARCH) --trials $(TRIALS) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(OBJECTIVES),--objectives $(OBJECTIVES))
 
 tune-paper: $(STAMP) ## the paper's own grid search: DATASET= METHOD= UNITS=
 	earlayers tune-paper $(SEARCH)
 
-tune-apply: $(STAMP) ## write the best values of a search into params.yaml
-	earlayers tune-apply $(DATASET) $(METHOD) $(or $(UNITS),50)
+tune-apply: $(STAMP) ## write the best values of a search into params.yaml; of tune-paper: GRID=1
+	earlayers tune-apply $(DATASET) $(METHOD) $(or $(UNITS),50) $(if $(GRID),--grid)
 
 dashboard: $(STAMP) ## look at the searches in a browser
 	python -m pip install --quiet --constraint constraints.txt --editable '.[dashboard]'

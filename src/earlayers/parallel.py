@@ -27,6 +27,10 @@ DEVICES = ("cpu", "cuda", "auto")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
+class WorkerDied(UserError):  # noqa: N818 - no error of the code
+    """A worker process was killed, or memory ran out; the other workers were ended with it."""
+
+
 def jobs() -> int:
     """How many processes work at once: EARLAYERS_JOBS, or the cores that this process may use.
 
@@ -98,7 +102,7 @@ def parallel_map(
         The results in the order of the items.
 
     Raises:
-        UserError: when a worker process died, naming its items. What the function raises comes through.
+        WorkerDied: when a worker process died, naming its items. What the function raises comes through.
     """
     workers = min(globals()["jobs"]() if jobs is None else jobs, len(items))
     if workers <= 1:
@@ -133,7 +137,7 @@ def _in_processes(
         at_work = [
             f"{name(items[int(note.name)])} (process {note.read_text()})" for note in sorted(notes.iterdir())
         ]
-        raise UserError(
+        raise WorkerDied(
             f"{description}: a worker process died while at work on {', '.join(at_work) or 'nothing yet'}; "
             "it was killed, or memory ran out: run again, with a smaller EARLAYERS_JOBS if memory is short"
         ) from error

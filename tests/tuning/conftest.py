@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
+import json
 
-import optuna
 import pytest
 
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Search
 from earlayers.tuning.job import Job
-
-FOLDER = Path(__file__).parent
+from earlayers.tuning.storage import quiet
 
 METHOD = {
     "activation": "relu",
@@ -44,23 +41,13 @@ SEARCH = {
 
 
 @pytest.fixture(autouse=True)
-def quiet():
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    """Let worker processes and this one find the fake trainer."""
-    monkeypatch.setenv("PYTHONPATH", str(FOLDER))
-    monkeypatch.syspath_prepend(str(FOLDER))
+def _quiet():
+    quiet()
 
 
 @pytest.fixture
 def make_job(tmp_path):
-    def make(**changes):
+    def make(does=None, **changes):
         content = {
             "study": "study",
             "storage": f"sqlite:///{tmp_path / 'studies.db'}",
@@ -73,14 +60,13 @@ def make_job(tmp_path):
             "training_seed": 0,
             "search": Search.model_validate(SEARCH),
             "folds": 4,
-            "frames": "",
+            "frames": json.dumps(does or {}),
             "split": "",
             "objectives": ["accuracy"],
             "sampler": "random",
             "seed": 0,
-            "trainer": "fake_trainer:FakeTrainer",
+            "trainer": "tests.tuning.fake_trainer:FakeTrainer",
             "workers": 1,
-            "worker": 0,
         }
         return Job.model_validate(content | changes)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -30,19 +32,23 @@ def meet(folder: str, workers: int, patience_seconds: float = 120.0) -> None:
 
 
 class FakeTrainer:
+    """What it does stands in `frames` of its job as JSON: workers outlive a test, and its environment."""
+
     def __init__(self, job):
         self.job = job
-        self.pause = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
-        meet(os.environ.get("FAKE_MEETING", ""), job.workers)
+        self.does = json.loads(job.frames or "{}")
+        meet(self.does.get("meeting", ""), job.workers)
 
     def __call__(self, method, fold, on_epoch):
         rate = method.optimizer.learning_rate
-        if os.environ.get("FAKE_ERROR"):
-            raise RuntimeError(os.environ["FAKE_ERROR"])
-        if rate > float(os.environ.get("FAKE_DIVERGES_ABOVE", "inf")):
+        if "dies" in self.does:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "error" in self.does:
+            raise RuntimeError(self.does["error"])
+        if rate > self.does.get("diverges_above", math.inf):
             raise Diverged("the loss is nan")
         top = curve_height(rate) + (fold - 1.5)
         for epoch in range(1, method.max_epochs + 1):
-            time.sleep(self.pause)
+            time.sleep(self.does.get("epoch_seconds", 0))
             on_epoch({"epoch": epoch, "valid_accuracy": top * epoch / method.max_epochs, "train_loss": 1.0})
         return FoldScore(top, 1.0 / rate, method.max_epochs, method.max_epochs, "limit")

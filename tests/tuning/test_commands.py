@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ from earlayers.errors import UserError
 from earlayers.files import read_json
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import with_values
-from earlayers.tuning import commands, preparing
+from earlayers.tuning import commands
+from earlayers.tuning import job as jobs
 
 from .conftest import RATE
 
@@ -124,7 +126,7 @@ def test_the_same_command_does_nothing_and_a_higher_number_goes_on(project, capl
     lines = (project / "results/tune/scores-relu_sgd-6.csv").read_text().splitlines()
     assert lines[:3] == first.splitlines()
     assert len(lines) == 4
-    for name in ("history", "curves", "slice", "parallel_coordinate"):
+    for name in ("optimization_history", "intermediate_values", "slice", "parallel_coordinate"):
         assert (project / f"results/tune/scores-relu_sgd-6/{name}.png").stat().st_size > 5000
 
 
@@ -144,6 +146,17 @@ def test_the_best_values_reach_params_yaml_and_the_study_is_still_the_same(proje
     assert "nothing to do" in caplog.text
 
 
+def test_the_best_point_of_the_grid_reaches_params_yaml_too(project):
+    with pytest.raises(UserError, match=r"-grid\.yaml is missing: run `earlayers tune-paper scores"):
+        commands.tune_apply("scores", "relu_sgd", 6, grid=True)
+    values = {RATE: 0.03, "optimizer.batch_frames": 20}
+    result = project / "results/tune/scores-relu_sgd-6-grid.yaml"
+    result.parent.mkdir(parents=True)
+    result.write_text(yaml.safe_dump({"best": {"trial": 3, "values": values}}))
+    commands.tune_apply("scores", "relu_sgd", 6, grid=True)
+    assert params.load().methods["relu_sgd"].optimizer.learning_rate == 0.03
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -151,6 +164,7 @@ def test_the_best_values_reach_params_yaml_and_the_study_is_still_the_same(proje
         ({"method": "relu"}, "METHOD must be one of relu_sgd, .*; found 'relu'"),
         ({"sampler": "tpr"}, "--sampler must be one of tpe, gp, cmaes, random, grid; found 'tpr'"),
         ({"jobs": 0, "hidden_units": 0}, "must be at least 1"),
+        ({"sampler": "cmaes", "objectives": "accuracy,seconds"}, "cmaes follows one objective"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_choices(project, changes, message):
@@ -180,19 +194,19 @@ def test_the_stages_of_a_method_are_those_that_dvc_lists(monkeypatch):
 def test_the_dashboard_is_started_on_the_studies(project, monkeypatch):
     with pytest.raises(UserError, match=r"studies\.db is missing"):
         commands.dashboard(None, 8080)
-    (project / "studies.log").touch()
+    (project / "studies.db").touch()
     (project / "bin").mkdir()
     # it is an optional package, so the tests bring a stand-in of their own
     monkeypatch.setattr(sys, "executable", str(project / "bin/python"))
     with pytest.raises(UserError, match=r"optuna-dashboard is not installed: .*\[dashboard\]"):
-        commands.dashboard("journal:studies.log", 8081)
+        commands.dashboard("sqlite:///studies.db", 8081)
     (project / "bin/optuna-dashboard").touch()
     started = []
     monkeypatch.setattr("os.execv", lambda _, words: started.append(words[1:]))
-    commands.dashboard("journal:studies.log", 8081)
+    commands.dashboard("sqlite:///studies.db", 8081)
     commands.dashboard("postgresql+psycopg://me@host/studies", 8080)
     assert started == [
-        ["studies.log", "--port", "8081"],
+        ["sqlite:///studies.db", "--port", "8081"],
         ["postgresql+psycopg://me@host/studies", "--port", "8080"],
     ]
 
@@ -200,9 +214,12 @@ def test_the_dashboard_is_started_on_the_studies(project, monkeypatch):
 def test_the_command_line_hands_over_what_was_said(monkeypatch):
     given = {}
     monkeypatch.setattr(
-        commands, "_conduct", lambda _, trials, timeout: given.update(trials=trials, timeout=timeout)
+        commands, "_search", lambda _, trials, timeout: given.update(trials=trials, timeout=timeout)
     )
-    monkeypatch.setattr(preparing, "prepare", lambda *keys, **options: given.update(options, keys=keys[1:]))
+    plain = SimpleNamespace(on_grid=False)
+    monkeypatch.setattr(
+        jobs, "prepare", lambda *keys, **options: given.update(options, keys=keys[1:]) or plain
+    )
     words = "tune scores relu_sgd 50 --trials 6 --jobs 2 --timeout 60 --objectives accuracy,seconds"
     assert cli.main(words.split()) == 0
     assert given["keys"] == ("scores", "relu_sgd", 50)

@@ -13,31 +13,30 @@ from optuna.trial import TrialState
 from earlayers.errors import UserError
 from earlayers.tuning import storage
 from earlayers.tuning.storage import RETRIES, open_storage, without_password
-from earlayers.tuning.study import give_up_abandoned, give_up_worker, open_study
+from earlayers.tuning.study import give_up_silent, give_up_workers, open_study
 
 from .conftest import RATE
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
 
 
-@pytest.mark.parametrize("kind", ["sqlite:///{}/s.db", "journal:{}/s.log"])
-def test_a_trial_without_a_sign_of_life_is_given_up_and_queued_again(make_job, tmp_path, monkeypatch, kind):
+def test_a_trial_without_a_sign_of_life_is_given_up_and_queued_again(make_job, monkeypatch):
     monkeypatch.setattr(storage, "MISSED_HEARTBEATS", 1)
-    job = make_job(storage=kind.format(tmp_path))
+    job = make_job()
     study = open_study(job)
     trial = study.ask()
     trial.suggest_float(RATE, 1e-4, 10.0, log=True)
     trial.set_user_attr("worker", "elsewhere:1")
     study._storage.record_heartbeat(trial._trial_id)
-    give_up_abandoned(study, job.heartbeat_seconds)
+    give_up_silent(study, job.heartbeat_seconds)
     assert study.trials[0].state is TrialState.RUNNING
     time.sleep(2.1)
-    give_up_abandoned(study, job.heartbeat_seconds)
+    give_up_silent(study, job.heartbeat_seconds)
     dead, again = study.trials
     assert (dead.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
     assert again.params == dead.params
     assert again.user_attrs == {"origin": "paper"}
-    give_up_abandoned(study, job.heartbeat_seconds)
+    give_up_silent(study, job.heartbeat_seconds)
     assert len(study.trials) == 2
 
 
@@ -45,11 +44,11 @@ def test_a_trial_whose_process_died_at_its_birth_is_given_up_too(make_job, monke
     job = make_job()
     study = open_study(job)
     study.ask()
-    give_up_abandoned(study, job.heartbeat_seconds)
+    give_up_silent(study, job.heartbeat_seconds)
     assert study.trials[0].state is TrialState.RUNNING
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 60)
-    give_up_abandoned(study, job.heartbeat_seconds)
+    give_up_silent(study, job.heartbeat_seconds)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
@@ -63,14 +62,14 @@ def test_many_first_starters_make_one_store_and_one_first_trial(make_job, tmp_pa
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(start, range(6))) == {"study"}
-    assert len(optuna.get_all_study_names(open_storage(url))) == 1
+    assert len(optuna.get_all_study_names(open_storage(url, 1))) == 1
     assert [trial.user_attrs for trial in open_study(make_job(storage=url)).trials] == [{"origin": "paper"}]
 
 
 def test_a_study_whose_maker_died_before_the_first_trial_gets_it_later(make_job, monkeypatch):
     monkeypatch.setattr("earlayers.tuning.study.FIRST_TRIAL_SECONDS", 0.5)
     job = make_job()
-    optuna.create_study(storage=open_storage(job.storage), study_name=job.study, direction="maximize")
+    optuna.create_study(storage=open_storage(job.storage, 1), study_name=job.study, direction="maximize")
     assert [trial.user_attrs for trial in open_study(job).trials] == [{"origin": "paper"}]
 
 
@@ -79,7 +78,7 @@ def test_a_study_whose_maker_died_before_the_first_trial_gets_it_later(make_job,
 )
 def test_a_storage_that_cannot_be_used_is_explained_without_its_password(url):
     with pytest.raises(UserError, match="cannot be used") as caught:
-        open_storage(url)
+        open_storage(url, 1)
     assert "secret" not in str(caught.value)
 
 
@@ -94,6 +93,7 @@ def test_a_trial_that_kills_every_worker_is_not_tried_for_ever(make_job):
         waiting = study.get_trials(states=(TrialState.WAITING,))
         if not waiting:
             break
-        study.ask().set_user_attr("worker", "here:1")
-        give_up_worker(study, "here:1")
+        study.ask().set_user_attr("worker", "here:1/2")
+        give_up_workers(study, "here:1")
+        give_up_workers(study, "here:1")  # a second time there is nothing to do
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * (RETRIES + 1)

@@ -12,36 +12,51 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from earlayers.errors import UserError
-from earlayers.tuning import figures, summary, worker
-from earlayers.tuning.job import Job
-from earlayers.tuning.objective import Interrupted, Objective
-from earlayers.tuning.page import page as draw_page
-from earlayers.tuning.pruning import build_pruner
-from earlayers.tuning.study import open_study, spent, study_name
+from earlayers.learning.searches import Search
+from earlayers.tuning import figures, summary, workers
+from earlayers.tuning import study as studies
+from earlayers.tuning.job import Job, study_name
+from earlayers.tuning.samplers import build_sampler
+from earlayers.tuning.study import open_study, spent
+from earlayers.tuning.workers import run_trials
 
-from .conftest import RATE
+from .conftest import RATE, SEARCH
+from .fake_trainer import FakeTrainer
 
 
 @pytest.fixture(autouse=True)
-def _in_memory(fake, monkeypatch):
+def _in_memory(monkeypatch):
     """Keep studies in memory, by their URL: what a database does is tested in test_storage.py."""
     kept = defaultdict(optuna.storages.InMemoryStorage)
-    monkeypatch.setattr("earlayers.tuning.study.open_storage", lambda url, _: kept[url])
+    for module in (studies, workers):
+        monkeypatch.setattr(module, "open_storage", lambda url, _: kept[url])
+    workers._opened.cache_clear()
 
 
-def run(job: Job, trials: int, interrupted=lambda: False) -> optuna.Study:
-    """What the worker and its conductor do, in this process."""
-    from fake_trainer import FakeTrainer
-
+def run(job: Job, trials: int) -> optuna.Study:
+    """What the command does, with one worker in this process."""
     study = open_study(job)
-    study.pruner = build_pruner(job.search.pruner, job.search.max_epochs)
-    objective = Objective(job, FakeTrainer(job), interrupted, "here:1")
-    for _ in range(3 * trials):
-        if len(spent(study)) >= trials:
-            break
-        worker.run_one(study, objective)
+    run_trials(study, job, trials)
     return study
+
+
+def run_until_ctrl_c(job: Job, trials: int, epochs: int, monkeypatch) -> None:
+    """Interrupt in the middle of a trial, after so many epochs."""
+    passed = itertools.count()
+    train = FakeTrainer.__call__
+
+    def interrupted(self, method, fold, on_epoch):
+        def count(row):
+            if next(passed) == epochs:
+                raise KeyboardInterrupt
+            on_epoch(row)
+
+        return train(self, method, fold, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeTrainer, "__call__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(job, trials)
 
 
 def proposals(study):
@@ -76,51 +91,76 @@ def test_one_seed_gives_one_study_and_another_seed_another(make_job, tmp_path, s
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_an_interrupted_study_goes_on_as_if_it_had_not_been(make_job, tmp_path, sampler):
+def test_an_interrupted_study_goes_on_as_if_it_had_not_been(make_job, tmp_path, sampler, monkeypatch):
     whole = run(make_job(storage=f"sqlite:///{tmp_path / 'whole'}.db", sampler=sampler), 9)
     job = make_job(sampler=sampler)
     run(job, 4)
-    epochs = itertools.count()
-    run(job, 5, interrupted=lambda: next(epochs) == 1)  # in the middle of the fifth trial
+    run_until_ctrl_c(job, 5, 1, monkeypatch)  # in the middle of the fifth trial
     resumed = run(job, 9)
     assert [trial.state for trial in resumed.trials].count(TrialState.FAIL) == 1
     assert proposals(resumed) == proposals(whole)
 
 
-def test_an_interrupted_trial_leaves_its_values_in_the_queue(make_job):
+def test_an_interrupted_trial_leaves_its_values_in_the_queue_however_often(make_job, monkeypatch):
     job = make_job()
+    for _ in range(5):
+        run_until_ctrl_c(job, 3, 1, monkeypatch)
     study = open_study(job)
-    study.pruner = optuna.pruners.NopPruner()
-    from fake_trainer import FakeTrainer
-
-    worker.run_one(study, Objective(job, FakeTrainer(job), lambda: True, "here:1"))
-    first, second = study.trials
-    assert (first.state, second.state) == (TrialState.FAIL, TrialState.WAITING)
-    assert second.user_attrs == {"origin": "paper"}
+    *dead, waiting = study.trials
+    assert [trial.state for trial in dead] == [TrialState.FAIL] * 5
+    assert waiting.state is TrialState.WAITING
+    assert waiting.user_attrs == {"origin": "paper"}
     assert spent(study) == []
 
 
-def test_workers_that_draw_at_the_same_moment_draw_different_points(make_job):
-    from earlayers.tuning.samplers import build_sampler
-
-    def draw(index):
-        study = optuna.create_study(sampler=build_sampler(make_job(worker=index, workers=2), 3))
+def test_trials_of_the_same_seed_and_another_place_draw_different_points(make_job):
+    def draw(place):
+        study = optuna.create_study(sampler=build_sampler(make_job(workers=2), place))
         return study.ask().suggest_float("x", 0, 1)
 
-    assert draw(0) != draw(1)
+    assert draw(3) != draw(4)
 
 
-def test_a_diverged_trial_counts_and_is_ranked_last(make_job, monkeypatch):
-    monkeypatch.setenv("FAKE_DIVERGES_ABOVE", "0.001")
-    study = run(make_job(), 3)
+def test_a_trial_that_finds_the_study_full_leaves_its_values_in_the_queue(make_job, monkeypatch):
+    job = make_job()
+    study = open_study(job)
+    counted = studies.spent
+    # two workers that ask in the same moment both see a free place
+    monkeypatch.setattr(workers, "spent", lambda study: counted(study)[:1])
+    task = workers.Task(job.model_dump_json(), 2, float("inf"), "here:1")
+    for _ in range(3):
+        workers.run_trial(task)
+    assert len(counted(study)) == 2
+    studies.give_up_workers(study, "here:1")
+    assert [trial.state for trial in study.trials[2:]] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_the_result_of_a_trial_that_was_given_up_is_dropped(make_job, monkeypatch, caplog):
+    job = make_job()
+    study = open_study(job)
+    train = FakeTrainer.__call__
+
+    def given_up(self, method, fold, on_epoch):
+        (trial,) = studies.running(study)
+        study.tell(trial.number, state=TrialState.FAIL)
+        monkeypatch.setattr(FakeTrainer, "__call__", train)
+        return train(self, method, fold, on_epoch)
+
+    monkeypatch.setattr(FakeTrainer, "__call__", given_up)
+    run(job, 2)
+    assert "given up as dead by another process" in caplog.text
+    assert len(spent(study)) == 2
+
+
+def test_a_diverged_trial_counts_and_is_ranked_last(make_job):
+    study = run(make_job(does={"diverges_above": 0.001}), 3)
     first = study.trials[0]
     assert first.state is TrialState.PRUNED
     assert first.user_attrs["pruned"] == "diverged in fold 0: the loss is nan"
 
 
-def test_an_error_fails_the_trial_and_says_why(make_job, monkeypatch):
-    monkeypatch.setenv("FAKE_ERROR", "no memory left")
-    study = run(make_job(), 1)
+def test_an_error_fails_the_trial_and_says_why(make_job):
+    study = run(make_job(does={"error": "no memory left"}), 1)
     assert study.trials[0].state is TrialState.FAIL
     assert study.trials[0].user_attrs["error"] == "RuntimeError: no memory left"
 
@@ -144,10 +184,9 @@ def test_the_grid_is_walked_through_once_and_unpruned_with_all_else_as_in_the_pa
     assert content["paper"]["values"][RATE] == 0.01
 
 
-def test_a_grid_with_an_interrupted_point_still_tries_every_point(make_job):
+def test_a_grid_with_an_interrupted_point_still_tries_every_point(make_job, monkeypatch):
     job = make_job(sampler="grid")
-    epochs = itertools.count()
-    run(job, 2, interrupted=lambda: next(epochs) == 20)
+    run_until_ctrl_c(job, 2, 20, monkeypatch)
     study = run(job, job.search.grid_size())
     assert sorted(t.params[RATE] for t in spent(study)) == [0.001, 0.01, 0.1, 1.0]
 
@@ -163,15 +202,9 @@ def test_two_objectives_give_a_front_of_accuracy_against_seconds(make_job):
     assert content["trials"] == {"complete": 12, "pruned": 0, "failed": 0, "cut_short": 0}
 
 
-def test_divergence_is_recorded_with_two_objectives_too(make_job, monkeypatch):
-    monkeypatch.setenv("FAKE_DIVERGES_ABOVE", "0.001")
-    study = run(make_job(objectives=["accuracy", "seconds"]), 2)
+def test_divergence_is_recorded_with_two_objectives_too(make_job):
+    study = run(make_job(objectives=["accuracy", "seconds"], does={"diverges_above": 0.001}), 2)
     assert study.trials[0].state is TrialState.PRUNED
-
-
-def test_cmaes_refuses_two_objectives(make_job):
-    with pytest.raises(UserError, match="cmaes follows one objective"):
-        run(make_job(objectives=["accuracy", "seconds"], sampler="cmaes"), 2)
 
 
 def test_the_summary_compares_best_and_paper_fold_by_fold(make_job):
@@ -187,6 +220,22 @@ def test_the_summary_compares_best_and_paper_fold_by_fold(make_job):
     assert content["gain"]["standard_error"] == pytest.approx(0, abs=1e-9)
     assert sum(content["trials"].values()) == 10
     assert paper["seconds"] == pytest.approx(4 / 0.01)
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ((1.5, 0.4), "gains 1.50 +- 0.40 points (standard error over 4 folds)"),
+        ((0.17, 0.23), "less than two standard errors, which may be chance"),
+    ],
+)
+def test_the_verdict_holds_the_gain_against_its_standard_error(gain, words):
+    content = {"best": {"trial": 7}, "paper": {"trial": 0}, "budget": {"folds": 4}}
+    content["gain"] = dict(zip(("mean", "standard_error"), gain, strict=True))
+    assert words in summary.verdict(content)
+    assert ("which may be chance" in summary.verdict(content)) == (gain[0] < 2 * gain[1])
+    content["best"] = content["paper"]
+    assert summary.verdict(content) == "verdict: no trial beats the paper's values"
 
 
 def test_the_table_has_a_line_for_every_trial(make_job):
@@ -222,15 +271,54 @@ def test_a_job_reaches_a_worker_as_it_was(make_job):
     assert Job.model_validate_json(job.model_dump_json()) == job
 
 
+def test_other_choices_begin_a_study_of_their_own_and_say_so(make_job, caplog):
+    caplog.set_level("INFO")
+
+    def job(*choices):
+        space = SEARCH["space"] | {"dropout": {"kind": "choice", "choices": list(choices), "paper": 0.0}}
+        search = Search.model_validate(SEARCH | {"space": space})
+        return (narrow := make_job(search=search)).model_copy(update={"study": study_name(narrow, "data")})
+
+    narrow, wide = job(0.0, 0.5), job(0.0, 0.25, 0.5)
+    run(narrow, 3)
+    assert "begins anew" not in caplog.text
+    study = run(wide, 3)
+    assert f"study {wide.study} begins anew, beside {narrow.study}: " in caplog.text
+    assert len(spent(study)) == len(spent(open_study(narrow))) == 3
+
+
 def test_every_figure_is_drawn_and_the_page_needs_no_network(make_job):
     job = make_job(objectives=["accuracy", "seconds"])
     study = run(job, 20)
-    drawn = figures.draw(study, job)
-    assert {"history", "curves", "slice", "parallel_coordinate", "importances", "pareto"} == set(drawn)
-    page = draw_page(study, job)
+    both = {"optimization_history", "slice", "parallel_coordinate", "contour", "param_importances"}
+    assert set(figures.draw(study, job)) == both | {"pareto_front"}
+    page = figures.page(study, job, "verdict: none")
     assert page is not None
+    assert "<p>verdict: none</p>" in page
     assert "<script src=" not in page
     assert "<link" not in page
+
+
+def test_pictures_and_page_mark_the_papers_values_and_have_titles_to_read(make_job):
+    dropout = {"kind": "choice", "choices": [0.5, 0.0], "paper": 0.0}
+    search = Search.model_validate(SEARCH | {"space": SEARCH["space"] | {"dropout": dropout}})
+    job = make_job(search=search)
+    study = run(job, 8)
+    drawn = figures.draw(study, job)
+    # no landscape from few trials
+    assert set(drawn) == {"optimization_history", "slice", "parallel_coordinate", "intermediate_values"}
+    (history,) = drawn["optimization_history"].axes
+    assert history.lines[-1].get_ydata() == [pytest.approx(70)] * 2
+    marks = {axes.get_xlabel(): axes.lines[0].get_xdata() for axes in drawn["slice"].axes if axes.lines}
+    assert marks == {RATE: [0.01] * 2, "optimizer.batch_frames": [20] * 2, "dropout": ["0.0"] * 2}
+    page = figures.page(study, job, "")
+    assert page is not None
+    for name, figure in drawn.items():
+        assert figure.get_suptitle() == figures.TITLES[name]
+        assert figures.TITLES[name] in page
+    assert '"x0":0.01,"x1":0.01' in page
+    assert '"x0":20,"x1":20' in page
+    assert '"x0":1,"x1":1' in page  # the second of the choices
 
 
 def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):
@@ -245,12 +333,12 @@ def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):
 
 def test_the_value_that_matters_is_ranked_first_and_few_trials_rank_nothing(make_job):
     job = make_job(objectives=["accuracy", "seconds"])
-    assert "importances" not in figures.draw(run(job, 10), job)
-    bars = figures.draw(run(job, 30), job)["importances"].axes[0]
+    assert "param_importances" not in figures.draw(run(job, 10), job)
+    bars = figures.draw(run(job, 30), job)["param_importances"].axes[0]
     names = [text.get_text() for text in bars.get_yticklabels()]
     widths = [bar.get_width() for bar in bars.patches]
     # by the fake's formula only the learning rate matters; the others get what is left to chance
-    assert names[int(np.argmax(widths))] == "learning_rate"
+    assert names[int(np.argmax(widths))] == RATE
     assert max(widths) > 0.5
 
 
@@ -258,9 +346,5 @@ def test_a_study_without_a_complete_trial_has_no_figures(make_job):
     job = make_job()
     study = open_study(job)
     assert figures.draw(study, job) == {}
-    assert draw_page(study, job) is None
+    assert figures.page(study, job, "") is None
     assert summary.summarise(study, job)["best"] is None
-
-
-def test_interrupted_is_not_an_error_of_the_trial():
-    assert not issubclass(Interrupted, KeyboardInterrupt)

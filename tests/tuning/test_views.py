@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
-import optuna
 import pytest
 
-from earlayers.tuning import worker
-from earlayers.tuning.objective import Objective
-from earlayers.tuning.pruning import build_pruner
-from earlayers.tuning.study import open_study, spent
+from earlayers.tuning.study import open_study
 from earlayers.tuning.views import study_record, trial_records
+from earlayers.tuning.workers import run_trials
 
 from .conftest import RATE
 
 
 @pytest.fixture
-def finished(make_job, fake, monkeypatch):
+def finished(make_job):
     """A job, and its study of eight trials, some pruned, one diverged."""
-    kept = defaultdict(optuna.storages.InMemoryStorage)
-    monkeypatch.setattr("earlayers.tuning.study.open_storage", lambda url, _: kept[url])
-    monkeypatch.setenv("FAKE_DIVERGES_ABOVE", "0.5")
-    from fake_trainer import FakeTrainer
-
-    job = make_job()
+    job = make_job(does={"diverges_above": 0.5})
     study = open_study(job)
-    study.pruner = build_pruner(job.search.pruner, job.search.max_epochs)
-    objective = Objective(job, FakeTrainer(job), lambda: False, "here:1")
-    while len(spent(study)) < 8:
-        worker.run_one(study, objective)
+    run_trials(study, job, 8)
     return job, study
 
 
@@ -49,12 +36,6 @@ def test_a_trial_shows_its_values_folds_curve_and_why_it_ended(finished):
     ended = [record for record in records if record.status == "KILLED"]
     assert ended
     assert all(record.tags["why"] for record in ended)
-
-
-def test_only_the_trials_of_one_machine_are_shown_on_request(finished):
-    job, study = finished
-    assert len(trial_records(study, job, "here:")) == 8
-    assert trial_records(study, job, "there:") == []
 
 
 @pytest.mark.slow

@@ -7,54 +7,53 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from earlayers.errors import UserError
-from earlayers.tuning.conductor import Conductor
 from earlayers.tuning.storage import MISSED_HEARTBEATS
 from earlayers.tuning.study import open_study, running, spent
 from earlayers.tuning.summary import counts
-
-from .conftest import FOLDER
+from earlayers.tuning.workers import run_trials
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _fake(fake):
-    pass
-
-
-def conduct(job, trials, logs, *, timeout_seconds=None, on_finished=id):
+def conduct(job, trials, timeout_seconds=None):
     study = open_study(job)
-    Conductor(study, job, trials, timeout_seconds, logs, on_finished).run()
+    run_trials(study, job, trials, timeout_seconds)
     return study
 
 
 class Process:
-    """A conductor as a process of its own."""
+    """A command as a process of its own."""
 
-    def __init__(self, job, trials, logs):
-        command = [sys.executable, str(FOLDER / "conduct.py"), str(trials), str(logs)]
+    def __init__(self, job, trials):
+        command = [sys.executable, "-m", "tests.tuning.conduct", str(trials)]
         # a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        # a group of its own, as a terminal gives to a command: Ctrl-C goes to its workers, too
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, cwd=ROOT
+        )
         signal.signal(signal.SIGINT, before)
         self.process.stdin.write(job.model_dump_json() + "\n")
         self.process.stdin.flush()
 
-    def wait(self, seconds=60):
-        return self.process.wait(seconds)
+    def wait(self, seconds=240):
+        self.words = self.process.communicate(timeout=seconds)[1]
+        return self.process.returncode
 
 
 def study_of(job):
     return optuna.load_study(study_name=job.study, storage=open_study(job)._storage)
 
 
-def wait_until(condition, seconds=40):
+def wait_until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -62,11 +61,11 @@ def wait_until(condition, seconds=40):
 
 
 def workers_at_work(study):
-    return {t.user_attrs["worker"] for t in running(study) if "worker" in t.user_attrs}
+    """Process ids of workers with a trial."""
+    return {int(t.user_attrs["worker"].partition("/")[2]) for t in running(study) if "worker" in t.user_attrs}
 
 
-def is_alive(worker):
-    pid = int(worker.rpartition(":")[2])
+def is_alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as status:
             return status.read().rpartition(")")[2].split()[0] != "Z"
@@ -74,117 +73,123 @@ def is_alive(worker):
         return False
 
 
-@pytest.mark.parametrize("storage", ["sqlite:///{}/s.db", "journal:{}/s.log"])
-def test_two_workers_share_a_study_and_stop_at_the_number_asked_for(make_job, tmp_path, storage, monkeypatch):
-    (tmp_path / "meeting").mkdir()
-    monkeypatch.setenv("FAKE_MEETING", str(tmp_path / "meeting"))
-    # so long that no worker can do all trials between two words of the conductor
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.02")
-    job = make_job(workers=2, storage=storage.format(tmp_path))
-    seen = []
-    study = conduct(job, 9, tmp_path / "logs", on_finished=lambda trial: seen.append(trial.number))
-    assert len(study.trials) == len(spent(study)) == 9
-    assert sorted(seen) == list(range(9))
-    assert len({trial.user_attrs["worker"] for trial in study.trials}) == 2
-    # asked again, there is nothing to do; asked for more, the study goes on
-    conduct(job, 9, tmp_path / "logs")
-    assert len(study_of(job).trials) == 9
-    conduct(job, 11, tmp_path / "logs")
-    assert len(study_of(job).trials) == 11
-
-
-def test_a_killed_worker_costs_its_trial_a_retry_and_the_study_nothing(make_job, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.15")
-    job = make_job(workers=2)
-    conductor = Process(job, 8, tmp_path / "logs")
+def begin(job, trials, tmp_path):
+    """A command whose two workers are both at work."""
+    command = Process(job, trials)
     wait_until(lambda: (tmp_path / "studies.db").exists())
     study = study_of(job)
     wait_until(lambda: len(workers_at_work(study)) == 2)
-    victim = sorted(workers_at_work(study))[0]
-    os.kill(int(victim.rpartition(":")[2]), signal.SIGKILL)
-    assert conductor.wait() == 0
+    return command, study
+
+
+def test_two_workers_share_a_study_and_stop_at_the_number_asked_for(make_job, tmp_path, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "meeting").mkdir()
+    job = make_job(workers=2, does={"meeting": str(tmp_path / "meeting"), "epoch_seconds": 0.02})
+    study = conduct(job, 9)
+    assert len(spent(study)) == 9
+    assert len({trial.user_attrs["worker"] for trial in study.trials}) == 2
+    # asked again, there is nothing to do; asked for more, the study goes on
+    conduct(job, 9)
+    assert "study study: 9 of 9 trials are there" in caplog.text
+    assert len(spent(study)) == 9
+    conduct(job, 11)
+    assert len(spent(study)) == 11
+    assert running(study) == []
+
+
+def test_two_commands_share_a_study_and_end_with_the_exact_number(make_job):
+    job = make_job(workers=2, does={"epoch_seconds": 0.02})
+    commands = [Process(job, 9) for _ in "ab"]
+    assert [command.wait() for command in commands] == [0, 0]
+    study = study_of(job)
+    assert len(spent(study)) == 9
+    assert running(study) == []
+    assert sum(trial.user_attrs.get("origin") == "paper" for trial in spent(study)) == 1
+    # a line for every trial, by the command that ran it
+    assert sum(command.words.count("tune: trial ") for command in commands) >= 8
+
+
+def test_a_killed_worker_costs_its_trial_a_retry_and_the_study_nothing(make_job, tmp_path):
+    job = make_job(workers=2, does={"epoch_seconds": 0.15})
+    command, study = begin(job, 8, tmp_path)
+    victim = min(workers_at_work(study))
+    os.kill(victim, signal.SIGKILL)
+    assert command.wait() == 0
+    assert "a worker process died" in command.words
     assert running(study) == []
     assert len(spent(study)) == 8
-    assert counts(study)["cut_short"] == 1
-    (dead,) = [t for t in study.trials if t.state is TrialState.FAIL]
+    # its neighbour is ended with it
+    assert 1 <= counts(study)["cut_short"] <= 2
+    (dead,) = [t for t in study.trials if t.user_attrs.get("worker", "").endswith(f"/{victim}")][-1:]
     (again,) = [t for t in study.trials if t.system_attrs.get("failed_trial") == dead.number]
-    assert dead.user_attrs["worker"] == victim
+    assert dead.state is TrialState.FAIL
     assert again.params == dead.params
     assert again.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def test_after_a_kill_of_everything_the_same_command_finishes_the_study(make_job, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.15")
-    job = make_job(workers=2)
-    conductor = Process(job, 6, tmp_path / "logs")
-    wait_until(lambda: (tmp_path / "studies.db").exists())
-    study = study_of(job)
-    wait_until(lambda: len(workers_at_work(study)) == 2)
-    for worker in workers_at_work(study):
-        os.kill(int(worker.rpartition(":")[2]), signal.SIGKILL)
-    conductor.process.kill()
-    conductor.wait()
+def test_after_a_kill_of_everything_the_same_command_finishes_the_study(make_job, tmp_path):
+    job = make_job(workers=2, does={"epoch_seconds": 0.1})
+    command, study = begin(job, 4, tmp_path)
+    workers = workers_at_work(study)
+    os.killpg(command.process.pid, signal.SIGKILL)
+    command.wait()
+    wait_until(lambda: not any(is_alive(worker) for worker in workers))
     left = {t.number for t in running(study)}
     begun = time.monotonic()
-    conduct(job, 6, tmp_path / "logs")
+    conduct(job, 4)
     assert running(study) == []
-    assert len(spent(study)) == 6
+    assert len(spent(study)) == 4
     assert {study.trials[number].state for number in left} <= {TrialState.FAIL}
     assert time.monotonic() - begun < 10 * MISSED_HEARTBEATS
 
 
-def test_workers_end_and_return_their_trials_when_the_conductor_is_killed(make_job, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.3")
-    job = make_job(workers=2)
-    conductor = Process(job, 6, tmp_path / "logs")
-    wait_until(lambda: (tmp_path / "studies.db").exists())
-    study = study_of(job)
-    wait_until(lambda: len(workers_at_work(study)) == 2)
+def test_workers_end_when_the_command_is_killed(make_job, tmp_path):
+    command, study = begin(make_job(workers=2, does={"epoch_seconds": 0.3}), 6, tmp_path)
     workers = workers_at_work(study)
-    conductor.process.kill()
-    conductor.wait()
+    command.process.kill()
+    command.wait()
     wait_until(lambda: not any(is_alive(worker) for worker in workers))
-    assert running(study) == []
-    waiting = study.get_trials(states=(TrialState.WAITING,))
-    assert len(waiting) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_cleanly_and_keeps_everything(make_job, tmp_path, monkeypatch, number):
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.1")
-    job = make_job(workers=2)
-    conductor = Process(job, 30, tmp_path / "logs")
-    wait_until(lambda: (tmp_path / "studies.db").exists())
-    study = study_of(job)
-    wait_until(lambda: len(spent(study)) >= 2 and len(workers_at_work(study)) == 2)
+def test_ctrl_c_ends_cleanly_and_keeps_everything(make_job, tmp_path, number):
+    job = make_job(workers=2, does={"epoch_seconds": 0.1})
+    command, study = begin(job, 30, tmp_path)
+    wait_until(lambda: len(spent(study)) >= 1 and len(workers_at_work(study)) == 2)
     workers = workers_at_work(study)
-    conductor.process.send_signal(number)
-    assert conductor.wait() == 130
+    if number == signal.SIGINT:
+        os.killpg(command.process.pid, number)
+    else:
+        command.process.send_signal(number)
+    assert command.wait() == 130, command.words
     kept = len(spent(study))
-    assert kept >= 2
+    assert kept >= 1
     assert running(study) == []
     assert not any(is_alive(worker) for worker in workers)
-    assert len(study.get_trials(states=(TrialState.WAITING,))) == counts(study)["cut_short"]
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0")
-    conduct(job, kept + 3, tmp_path / "logs")
+    assert "Traceback" not in command.words
+    assert len(study.get_trials(states=(TrialState.WAITING,))) == counts(study)["cut_short"] > 0
+    conduct(job.model_copy(update={"frames": ""}), kept + 3)
     assert len(spent(study)) == kept + 3
     assert study.get_trials(states=(TrialState.WAITING,)) == []
 
 
-def test_no_trial_is_begun_after_the_timeout(make_job, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.1")
-    study = conduct(make_job(), 1000, tmp_path / "logs", timeout_seconds=8.0)
+def test_no_trial_is_begun_after_the_timeout(make_job):
+    study = conduct(make_job(does={"epoch_seconds": 0.1}), 1000, timeout_seconds=3.0)
     assert 1 <= len(study.trials) < 50
     assert running(study) == []
 
 
-def test_trials_that_fail_one_after_another_end_the_command_with_the_reason(make_job, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_ERROR", "no memory left")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trials_that_fail_one_after_another_end_the_command_with_the_reason(make_job, workers):
+    job = make_job(workers=workers, does={"error": "no memory left"})
     with pytest.raises(UserError, match=r"3 trials failed one after another.*RuntimeError: no memory left"):
-        conduct(make_job(), 30, tmp_path / "logs")
+        conduct(job, 30)
+    assert running(study_of(job)) == []
 
 
-def test_workers_that_cannot_start_end_the_command_with_the_end_of_their_log(make_job, tmp_path):
-    job = make_job(trainer="no_such_module:Trainer")
-    with pytest.raises(UserError, match=r"3 workers died in a row[\s\S]*No module named 'no_such_module'"):
-        conduct(job, 3, tmp_path / "logs")
+def test_workers_that_die_one_after_another_end_the_command_with_the_reason(make_job):
+    job = make_job(workers=2, does={"dies": True})
+    with pytest.raises(UserError, match="a worker process died while at work on tune"):
+        conduct(job, 8)
+    assert spent(study_of(job)) == []

@@ -27,11 +27,7 @@ Dataset = Annotated[str, typer.Argument(help="a key of `datasets`")]
 Method = Annotated[str, typer.Argument(help="a key of `methods` and of `tune`")]
 HiddenUnits = Annotated[int, typer.Argument(help="units of every hidden layer")]
 Jobs = Annotated[int | None, typer.Option(help="worker processes; one for every core by default")]
-Storage = Annotated[
-    str | None, typer.Option(help="SQLAlchemy URL or journal:FILE; EARLAYERS_STORAGE, or build/ by default")
-]
-Port = Annotated[int, typer.Option(help="on this machine")]
-Seed = Annotated[int, typer.Option(help="of the sampler")]
+Storage = Annotated[str | None, typer.Option(help="SQLAlchemy URL; EARLAYERS_STORAGE, or build/ by default")]
 Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="begin no trial after this long")]
 
 
@@ -45,7 +41,7 @@ def tune(
     objectives: Annotated[str, typer.Option(help="or accuracy,seconds: the trade")] = "accuracy",
     jobs: Jobs = None,
     storage: Storage = None,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="of the sampler")] = 0,
     timeout: Timeout = None,
 ) -> None:
     """Search for better values of a method's settings; a study that is there goes on."""
@@ -53,21 +49,20 @@ def tune(
         raise UserError(f"--objectives must be one of {' and '.join(OBJECTIVES)}, it is {objectives!r}")
     from earlayers import params
     from earlayers.parallel import jobs as cores
-    from earlayers.tuning.preparing import prepare
+    from earlayers.tuning.job import prepare
 
-    settings = params.load()
     job = prepare(
-        settings,
+        params.load(),
         dataset,
         method,
         hidden_units,
         sampler=sampler,
         objectives=objectives.split(","),
-        workers=jobs or cores(),
+        workers=cores() if jobs is None else jobs,
         storage=_storage(storage),
         seed=seed,
     )
-    _conduct(job, trials, timeout)
+    _search(job, min(trials, job.search.grid_size()) if job.on_grid else trials, timeout)
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -77,30 +72,40 @@ def tune_paper(
     hidden_units: HiddenUnits,
     jobs: Jobs = None,
     storage: Storage = None,
-    seed: Seed = 0,
     timeout: Timeout = None,
 ) -> None:
     """The paper's own grid search (its section 3.1): every point of `tune.<method>.grid`, unpruned."""
-    from earlayers import params
-
-    search = params.load().tune.get(method)
-    trials = search.grid_size() if search else 1  # an unknown method is refused by run, with the choices
-    tune(dataset, method, hidden_units, trials, "grid", "accuracy", jobs, storage, seed, timeout)
+    tune(
+        dataset,
+        method,
+        hidden_units,
+        trials=sys.maxsize,
+        sampler="grid",
+        jobs=jobs,
+        storage=storage,
+        timeout=timeout,
+    )
 
 
 @app.command(rich_help_panel=TOOLS)
-def tune_apply(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> None:
+def tune_apply(
+    dataset: Dataset,
+    method: Method,
+    hidden_units: HiddenUnits,
+    grid: Annotated[bool, typer.Option("--grid", help="of tune-paper instead of tune")] = False,
+) -> None:
     """Write the best values of a study into params.yaml and say what `dvc repro` will run again."""
     from earlayers import params
     from earlayers.tuning.applying import apply_values, read_yaml
 
     params.load()
-    file = _result(paths.key(dataset, method, hidden_units))
+    command = f"earlayers {'tune-paper' if grid else 'tune'} {dataset} {method} {hidden_units}"
+    file = _result(paths.key(dataset, method, hidden_units, *["grid"] * grid))
     if not file.exists():
-        raise UserError(f"{file} is missing: run `earlayers tune {dataset} {method} {hidden_units}` first")
+        raise UserError(f"{file} is missing: run `{command}` first")
     best = read_yaml(file)["best"]
     if best is None:
-        raise UserError(f"{file} holds no complete trial: go on with `earlayers tune {dataset} {method} ...`")
+        raise UserError(f"{file} holds no complete trial: go on with `{command}`")
     text, changes = apply_values(paths.PARAMS.read_text(encoding="utf-8"), method, best["values"])
     if not changes:
         log.info("%s has the best values already (trial %d): nothing to do", paths.PARAMS, best["trial"])
@@ -115,9 +120,11 @@ def tune_apply(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> N
 
 
 @app.command(rich_help_panel=TOOLS)
-def dashboard(storage: Storage = None, port: Port = 8080) -> None:
+def dashboard(
+    storage: Storage = None, port: Annotated[int, typer.Option(help="on this machine")] = 8080
+) -> None:
     """Look at the studies in a browser."""
-    from earlayers.tuning.storage import JOURNAL, file_of
+    from earlayers.tuning.storage import file_of
 
     url = _storage(storage)
     file = file_of(url)
@@ -126,8 +133,7 @@ def dashboard(storage: Storage = None, port: Port = 8080) -> None:
     program = Path(sys.executable).with_name("optuna-dashboard")
     if not program.exists():
         raise UserError("optuna-dashboard is not installed: pip install -e '.[dashboard]'")
-    place = str(file) if url.startswith(JOURNAL) else url
-    os.execv(program, [str(program), place, "--port", str(port)])
+    os.execv(program, [str(program), url, "--port", str(port)])
 
 
 def _storage(url: str | None) -> str:
@@ -138,21 +144,15 @@ def _result(cell: str, suffix: str = ".yaml") -> Path:
     return paths.RESULTS / "tune" / f"{cell}{suffix}"
 
 
-def _conduct(job: Job, trials: int, timeout: float | None) -> None:
+def _search(job: Job, trials: int, timeout: float | None) -> None:
     from earlayers.tracking.studies import log_study
-    from earlayers.tuning.progress import run_with_progress
     from earlayers.tuning.study import open_study
     from earlayers.tuning.views import study_record, trial_records
-    from earlayers.tuning.worker import worker_name
+    from earlayers.tuning.workers import run_trials
 
     study = open_study(job)
-
-    def show() -> None:
-        # each machine shows its own trials as they end, or two would show the same one twice
-        log_study(study_record(study, job, []), trial_records(study, job, worker_name("")))
-
     try:
-        run_with_progress(study, job, trials, timeout, Path("build/tune") / job.study, show)
+        run_trials(study, job, trials, timeout)
     finally:
         # an interrupted study is a result too; on disk first
         written = _write(study, job)
@@ -160,30 +160,29 @@ def _conduct(job: Job, trials: int, timeout: float | None) -> None:
 
 
 def _write(study: Any, job: Job) -> list[Path]:
-    """Write summary, table, figures and page; returns what was written."""
+    """Write summary, table, figures and page, and say the verdict; returns what was written."""
     from earlayers.tuning import figures, summary
     from earlayers.tuning.applying import write_yaml
-    from earlayers.tuning.page import page as draw_page
 
-    cell = paths.key(job.dataset, job.method_name, job.hidden_units)
-    cell += "-grid" if job.on_grid else "-seconds" if len(job.objectives) > 1 else ""
     content = summary.summarise(study, job)
-    written = [_result(cell), _result(cell, ".csv")]
+    verdict = summary.verdict(content)
+    written = [_result(job.cell), _result(job.cell, ".csv")]
     write_yaml(written[0], content)
     files.write_text(written[1], summary.trial_table(study, job))
     for name, figure in figures.draw(study, job).items():
-        written.append(_result(cell, "") / f"{name}.png")
+        written.append(_result(job.cell, "") / f"{name}.png")
         with files.replacing(written[-1]) as temporary:
-            figure.savefig(temporary, format="png", dpi=110)
-    page = draw_page(study, job)
+            figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
+    page = figures.page(study, job, verdict)
     if page is not None:
-        written.append(Path("build/tune") / f"{cell}.html")
+        written.append(Path("build/tune") / f"{job.cell}.html")
         files.write_text(written[-1], page)
+    log.info("written: %s", ", ".join(str(path) for path in written))
     for name in ("best", "paper"):
         if content[name]:
             score = content[name]["valid_accuracy"]
             log.info("%s: %.2f +- %.2f %% %s", name, score["mean"], score["std"], content[name]["values"])
-    log.info("written: %s", ", ".join(str(path) for path in written))
+    log.info("%s", verdict)
     return written
 
 

@@ -1,32 +1,63 @@
-"""A study -> pictures in the look of the report; `tuning.page` has the same to hover over."""
+"""A study -> Optuna's own plots, as pictures and as a page to hover over, and the paper's grid search."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from optuna.exceptions import ExperimentalWarning
+from optuna import visualization
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
-from earlayers.learning.searches import Choice, Dimension
-from earlayers.plots.style import GRID, INK, QUIET, label, panel
+from earlayers.learning.searches import Choice
+from earlayers.plots.style import GRID, INK, QUIET, label
 from earlayers.tuning.job import Job
-from earlayers.tuning.study import accuracy, paper_trial
-from earlayers.tuning.summary import cost, fold_accuracies
+from earlayers.tuning.study import accuracy, complete, paper_trial
+from earlayers.tuning.summary import fold_accuracies
 
 ACCURACY = "validation accuracy, %"
-# an importance from a handful of trials is noise with a picture
+# an importance, or a landscape, from a handful of trials is noise with a picture
 TRIALS_FOR_IMPORTANCES = 16
-COLOURS = mpl.colormaps["viridis"]
-ACCENT = "#c8500a"
-log = logging.getLogger(__name__)
+TRIALS_FOR_CONTOUR = 10
+HISTORY, SLICE = "optimization_history", "slice"
+TITLES = {
+    HISTORY: "Accuracy of every trial, and the best so far; dashed: the paper's values",
+    "intermediate_values": "Accuracy after every epoch of fold 0, then the mean after every fold",
+    SLICE: "Accuracy against each value; dashed: the paper's",
+    "parallel_coordinate": "All values of a trial as one line, its accuracy as the colour",
+    "contour": "Accuracy over every pair of values",
+    "param_importances": "Share of the accuracy's variance that each value explains (fANOVA)",
+    "pareto_front": "Accuracy against processor seconds; the front is what no other trial beats in both",
+}
+DASHED = {"color": QUIET, "linestyle": "--", "linewidth": 1.2}
+
+
+def wanted(study: Study, job: Job) -> dict[str, dict[str, Any]]:
+    """What the study has the trials for: the keys of `TITLES`, with the arguments of Optuna's functions."""
+    trials = complete(study)
+    if not trials:
+        return {}
+    target: dict[str, Any] = {"target": accuracy, "target_name": ACCURACY}
+    plots = dict.fromkeys([HISTORY, SLICE, "parallel_coordinate"], target)
+    if len(trials) >= TRIALS_FOR_CONTOUR and len(job.search.space) > 1 and not job.on_grid:
+        plots["contour"] = target
+    if len(trials) >= TRIALS_FOR_IMPORTANCES and len({accuracy(trial) for trial in trials}) > 1:
+        from optuna.importance import FanovaImportanceEvaluator
+
+        # the default evaluator asks what makes a target low
+        plots["param_importances"] = {**target, "evaluator": FanovaImportanceEvaluator(seed=0)}
+    if len(job.objectives) > 1:
+        plots["pareto_front"] = {"target_names": [ACCURACY, "seconds"]}
+    else:
+        # a target is taken as a sign of two objectives, and then no best is marked
+        plots[HISTORY] = {"target_name": ACCURACY}
+        plots["intermediate_values"] = {}
+    return plots
 
 
 def draw(study: Study, job: Job) -> dict[str, Figure]:
@@ -37,134 +68,70 @@ def draw(study: Study, job: Job) -> dict[str, Figure]:
         job: what it is about.
 
     Returns:
-        File stem -> figure: history, curves, slice, parallel_coordinate, importances, pareto, or, for a grid,
-        grid_<name> alone; empty where no trial is complete.
+        File stem -> figure: the keys of `wanted`, or, for a grid, grid_<name> alone; empty where no trial is
+        complete.
     """
-    if not complete(study):
-        return {}
     if job.on_grid:
-        return {f"grid_{short(name)}": grid(study, job, name) for name in job.search.grid}
-    figures = {"history": history(study, job), "curves": curves(study), "slice": slices(study, job)}
-    figures["parallel_coordinate"] = parallel_coordinate(study, job)
-    if can_rank(study):
-        figures["importances"] = importances(study)
-    if len(job.objectives) > 1:
-        figures["pareto"] = pareto(study)
+        names = job.search.grid if complete(study) else []
+        return {f"grid_{name.rpartition('.')[2]}": grid(study, job, name) for name in names}
+    figures = {}
+    paper = paper_trial(study, job)
+    plt.switch_backend("agg")
+    logging.getLogger("matplotlib.category").setLevel(logging.WARNING)
+    # Optuna sets the style of all figures, and matplotlib warns of axes with one value
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for name, arguments in wanted(study, job).items():
+            axes = np.ravel(getattr(visualization.matplotlib, f"plot_{name}")(study, **arguments))
+            for panel in axes:
+                panel.set_title("")
+                if name == SLICE:
+                    dimension = job.search.space[panel.get_xlabel()]
+                    # choices stand there as Python writes them
+                    where = repr(dimension.paper) if isinstance(dimension, Choice) else dimension.paper
+                    panel.axvline(where, **DASHED)
+                elif name == HISTORY and paper is not None:
+                    panel.axhline(accuracy(paper), **DASHED)
+            figures[name] = axes[0].figure
+            figures[name].suptitle(TITLES[name], fontsize=11)
+            plt.close(figures[name])
     return figures
 
 
-def complete(study: Study) -> list[FrozenTrial]:
-    """The complete trials, in their order."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def page(study: Study, job: Job, verdict: str) -> str | None:
+    """The same plots in one page with its script inside, which opens offline.
 
+    Args:
+        study: the study.
+        job: what it is about.
+        verdict: a sentence to begin with.
 
-def can_rank(study: Study) -> bool:
-    """Whether there is enough to say which value matters."""
-    trials = complete(study)
-    return len(trials) >= TRIALS_FOR_IMPORTANCES and len({accuracy(trial) for trial in trials}) > 1
-
-
-def short(name: str) -> str:
-    """The last part of a path: `learning_rate` of `optimizer.learning_rate`."""
-    return name.rpartition(".")[2]
-
-
-def history(study: Study, job: Job) -> Figure:
-    """Accuracy of every trial in its order, the best so far, and the paper's; pruned ones as ticks below."""
-    figure, axes = panel(3.6, "", width_inches=6.0)
-    trials = complete(study)
-    numbers, values = [t.number for t in trials], [accuracy(t) for t in trials]
-    axes.plot(numbers, values, "o", color=INK, markersize=5, label="complete")
-    axes.step(numbers, np.maximum.accumulate(values), where="post", color=ACCENT, label="best so far")
-    pruned = [t.number for t in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))]
-    height = [min(values) - 0.04 * (max(values) - min(values) + 1)] * len(pruned)
-    axes.plot(pruned, height, "|", color=QUIET, markersize=9, label="pruned")
+    Returns:
+        The page; None where plotly is not installed or no trial is complete.
+    """
+    if not complete(study) or importlib.util.find_spec("plotly") is None:
+        return None
     paper = paper_trial(study, job)
-    if paper is not None:
-        axes.axhline(accuracy(paper), color=QUIET, linestyle="--", linewidth=1.0, label="paper's values")
-    return _finished(figure, axes, "trial", ACCURACY)
-
-
-def curves(study: Study) -> Figure:
-    """Validation accuracy of fold 0 by epoch, a line a trial: the brighter the better, pruned ones grey."""
-    figure, axes = panel(3.6, "", width_inches=6.0)
-    trials = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("curve_fold_0")]
-    colour_of = _scale([accuracy(trial) for trial in complete(study)])
-    for trial in trials:
-        curve = [row["valid_accuracy"] for row in trial.user_attrs["curve_fold_0"]]
-        done = trial.state is TrialState.COMPLETE
-        colour = colour_of(accuracy(trial)) if done else GRID
-        axes.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=1.1, zorder=3 if done else 2)
-        axes.plot(len(curve), curve[-1], "." if done else "x", color=colour if done else QUIET, zorder=4)
-    return _finished(figure, axes, "epoch (Hessian-free: step)", "validation accuracy of fold 0, %")
-
-
-def slices(study: Study, job: Job) -> Figure:
-    """Accuracy against each value alone; the paper's value as a dashed line."""
-    names = list(job.search.space)
-    figure = Figure(figsize=(3.0 * len(names), 3.2), layout="constrained", facecolor="white")
-    for place, (axes, name) in enumerate(
-        zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True)
-    ):
-        dimension = job.search.space[name]
-        trials = complete(study)
-        axes.plot(
-            [_position(dimension, t.params[name]) for t in trials],
-            [accuracy(t) for t in trials],
-            "o",
-            color=INK,
-        )
-        axes.axvline(_position(dimension, dimension.paper), color=QUIET, linestyle="--", linewidth=1.0)
-        _scale_axis(axes, dimension)
-        label(axes, short(name), ACCURACY if place == 0 else "")
-        axes.grid(color=GRID, linewidth=0.8)
-    return figure
-
-
-def parallel_coordinate(study: Study, job: Job) -> Figure:
-    """A line a trial across all values, each from its low to its high end; brighter is better."""
-    names = list(job.search.space)
-    figure, axes = panel(3.6, "", width_inches=6.0)
-    trials = sorted(complete(study), key=accuracy)
-    colour_of = _scale([accuracy(trial) for trial in trials])
-    for trial in trials:
-        heights = [_fraction(job.search.space[name], trial.params[name]) for name in names]
-        axes.plot(range(len(names)), heights, color=colour_of(accuracy(trial)), linewidth=1.3)
-    axes.set_xticks(range(len(names)), [f"{short(name)}\n{_ends(job.search.space[name])}" for name in names])
-    axes.set_yticks([0, 1], ["low", "high"])
-    bar = mpl.cm.ScalarMappable(_normal([accuracy(trial) for trial in trials]), COLOURS)
-    figure.colorbar(bar, ax=axes, label=ACCURACY)
-    return figure
-
-
-def importances(study: Study) -> Figure:
-    """How much of the accuracy's variance over the trials each value explains (fANOVA)."""
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), target=accuracy)
-    figure, axes = panel(0.8 + 0.4 * len(found), "", width_inches=5.0)
-    axes.barh([short(name) for name in found][::-1], list(found.values())[::-1], color=ACCENT)
-    axes.set_xlabel("share of the variance explained", fontsize=9.5, color=INK)
-    return figure
-
-
-def pareto(study: Study) -> Figure:
-    """Accuracy against seconds; the front is what no other trial beats in both."""
-    figure, axes = panel(3.6, "", width_inches=5.0)
-    trials, front = complete(study), sorted(study.best_trials, key=cost)
-    axes.plot([cost(t) for t in trials], [accuracy(t) for t in trials], "o", color=QUIET, label="trial")
-    axes.step(
-        [cost(t) for t in front],
-        [accuracy(t) for t in front],
-        "o-",
-        where="post",
-        color=ACCENT,
-        label="front",
-    )
-    axes.set_xscale("log")
-    return _finished(figure, axes, "processor seconds of all folds", ACCURACY)
+    parts: list[str] = []
+    for name, arguments in wanted(study, job).items():
+        figure = getattr(visualization, f"plot_{name}")(study, **arguments)
+        figure.update_layout(title=TITLES[name])
+        if name == SLICE:
+            for axis in figure.select_xaxes():
+                number = axis.plotly_name.removeprefix("xaxis")
+                dimension = job.search.space[axis.title.text]
+                choices = dimension.choices if isinstance(dimension, Choice) else []
+                x = choices.index(dimension.paper) if choices else dimension.paper
+                line = {"color": QUIET, "dash": "dash"}
+                figure.add_shape(x0=x, x1=x, y0=0, y1=1, xref=f"x{number}", yref="paper", line=line)
+        elif name == HISTORY and paper is not None:
+            figure.add_hline(accuracy(paper), line_dash="dash", annotation_text="paper's values")
+        # the script is 4 MB: once a page, and inside it, so that nothing is loaded from elsewhere
+        parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
+    title = f"{job.dataset}, {job.method_name}, {job.hidden_units} units: search for better settings"
+    head = f"<meta charset='utf-8'><title>{title}</title>"
+    body = f"<h1>{title}</h1><p>{verdict}</p><p>Study {study.study_name}</p>{''.join(parts)}"
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>\n"
 
 
 def grid(study: Study, job: Job, name: str) -> Figure:
@@ -183,63 +150,19 @@ def grid(study: Study, job: Job, name: str) -> Figure:
     left, right = figure.subplots(1, 2)
     values = [trial.params[name] for trial in trials]
     left.plot(values, [accuracy(trial) for trial in trials], color=INK, linewidth=1.2, label="mean of folds")
-    for place, trial in enumerate(trials):
-        colour, value = COLOURS(place / len(trials)), trial.params[name]
+    for place, (value, trial) in enumerate(zip(values, trials, strict=True)):
+        colour = mpl.colormaps["viridis"](place / len(trials))
         folds = fold_accuracies(trial)
         left.plot([value] * len(folds), folds, "o", color=colour, markersize=4)
         curve = [row["valid_accuracy"] for row in trial.user_attrs["curve_fold_0"]]
-        right.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=1.2, label=f"{value:g}")
-    left.axvline(job.search.space[name].paper, color=QUIET, linestyle="--", linewidth=1.0, label="paper")
-    _scale_axis(left, job.search.space[name])
-    _finished(figure, left, short(name), "validation accuracy, % of frames")
-    _finished(figure, right, "epoch (Hessian-free: step)", "validation accuracy of fold 0, %")
-    return figure
-
-
-def _finished(figure: Figure, axes: Axes, horizontal: str, vertical: str) -> Figure:
-    label(axes, horizontal, vertical)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    if axes.get_legend_handles_labels()[0]:
+        right.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=1.2, label=f"{value}")
+    dimension = job.search.space[name]
+    left.axvline(dimension.paper, **DASHED, label="paper")
+    if not isinstance(dimension, Choice) and dimension.log:
+        left.set_xscale("log")
+    label(left, name.rpartition(".")[2], "validation accuracy, % of frames")
+    label(right, "epoch (Hessian-free: step)", "validation accuracy of fold 0, %")
+    for axes in (left, right):
+        axes.grid(color=GRID, linewidth=0.8)
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return figure
-
-
-def _normal(values: list[float]) -> Any:
-    return mpl.colors.Normalize(min(values), max(values) + 1e-9)
-
-
-def _scale(values: list[float]) -> Callable[[float], Any]:
-    normal = _normal(values)
-    # the brightest yellow is hard to see on white
-    return lambda value: COLOURS(0.9 * float(normal(value)))
-
-
-def _position(dimension: Dimension, value: Any) -> float:
-    return float(dimension.choices.index(value)) if isinstance(dimension, Choice) else float(value)
-
-
-def _fraction(dimension: Dimension, value: Any) -> float:
-    if isinstance(dimension, Choice):
-        return dimension.choices.index(value) / max(1, len(dimension.choices) - 1)
-    low, high, found = (np.log(v) if dimension.log else v for v in (dimension.low, dimension.high, value))
-    return float((found - low) / (high - low))
-
-
-def _ends(dimension: Dimension) -> str:
-    low, high = (
-        (dimension.choices[0], dimension.choices[-1])
-        if isinstance(dimension, Choice)
-        else (dimension.low, dimension.high)
-    )
-    return f"{low} - {high}"
-
-
-def _scale_axis(axes: Axes, dimension: Dimension) -> None:
-    if isinstance(dimension, Choice):
-        axes.set_xticks(
-            range(len(dimension.choices)), [str(choice) for choice in dimension.choices], fontsize=8
-        )
-    elif dimension.log:
-        axes.set_xlim(dimension.low / 1.2, dimension.high * 1.2)
-        axes.set_xscale("log")

@@ -1,9 +1,10 @@
-"""A trial -> its validation accuracy (and seconds), fold by fold; the test part is never touched."""
+"""A trial -> its validation accuracy (and seconds), fold by fold, as the pipeline trains."""
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,14 +15,12 @@ from optuna import Trial, TrialPruned
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Choice, Dimension, FloatRange, Value, Values, with_values
 from earlayers.tuning.job import Job
+from earlayers.tuning.samplers import build_sampler
+from earlayers.tuning.study import rank
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # an epoch: epoch, train_loss, valid_loss, valid_accuracy (percent), ...
-
-
-class Interrupted(Exception):  # noqa: N818 - no error: someone asked for it
-    """The worker was asked to stop in the middle of a trial."""
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome of the values, not a fault
@@ -30,6 +29,10 @@ class Diverged(Exception):  # noqa: N818 - an outcome of the values, not a fault
 
 class TrialFailed(Exception):  # noqa: N818 - the error is its cause
     """A trial ended by an error of its own, which stands in its attributes."""
+
+
+class NoPlace(Exception):  # noqa: N818 - two workers asked in the same moment
+    """Trials that began earlier fill the study already."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,14 @@ class Objective:
     Args:
         job: the study's job.
         train: trains one fold.
-        interrupted: asked after every epoch whether to stop.
-        worker: this process's name, `host:pid`.
+        trials: how many the study holds in the end.
+        command: `host:pid` of the command that this process works for.
     """
 
     job: Job
     train: Trainer
-    interrupted: Callable[[], bool]
-    worker: str
+    trials: int
+    command: str
     scores: list[FoldScore] = field(default_factory=list, init=False)
 
     def __call__(self, trial: Trial) -> float | tuple[float, float]:
@@ -87,18 +90,23 @@ class Objective:
 
         Raises:
             TrialPruned: when the pruner ends the trial.
-            Interrupted: when the worker was asked to stop.
+            NoPlace: when other trials fill the study; the values go back into the queue.
             TrialFailed: when training raises or ends with a number that is not finite.
         """
         # first of all: a trial without a name is taken for one whose process died at its birth
-        trial.set_user_attr("worker", self.worker)
+        trial.set_user_attr("worker", f"{self.command}/{os.getpid()}")
+        place = rank(trial.study, trial.number)
+        if place >= self.trials:
+            raise NoPlace
+        trial.study.sampler = build_sampler(self.job, place)
         before = time.process_time()
         try:
             return self._run(trial)
-        except (TrialPruned, Interrupted):
+        except TrialPruned:
             raise
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            log.exception("trial %d failed", trial.number)
             raise TrialFailed from error
         finally:
             trial.set_user_attr("cpu_seconds", time.process_time() - before)
@@ -118,9 +126,9 @@ class Objective:
 
     def _method(self, trial: Trial) -> Method:
         search = self.job.search
-        names = list(search.grid) if self.job.on_grid else list(search.space)
         values: Values = search.paper_values()
-        values |= {name: suggest(trial, name, search.space[name]) for name in names}
+        for name in search.grid if self.job.on_grid else search.space:
+            values[name] = suggest(trial, name, search.space[name])
         method = with_values(self.job.method, values)
         return method.model_copy(update={"max_epochs": search.max_epochs})
 
@@ -129,8 +137,6 @@ class Objective:
 
         def on_epoch(row: Row) -> None:
             rows.append(row)
-            if self.interrupted():
-                raise Interrupted
             if fold == 0:
                 self._judge(trial, row["valid_accuracy"], len(rows), f"after epoch {len(rows)} of fold 0")
 

@@ -1,61 +1,28 @@
-"""A study: its name, its first trial, and how many of its trials count."""
+"""A study: its first trials, which of its trials count, and which of their processes are dead."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import time
-import warnings
-from collections.abc import Iterable
-from datetime import datetime
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, fail_stale_trials
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from earlayers.learning.searches import Values, with_values
+from earlayers.learning.searches import Values
 from earlayers.tuning.job import Job
-from earlayers.tuning.storage import MISSED_HEARTBEATS, open_storage, retry
+from earlayers.tuning.storage import MISSED_HEARTBEATS, RETRIES, open_storage, retry
 
 DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "seconds": StudyDirection.MINIMIZE}
-PAPER = "paper"  # the origin of the first trial
+PAPER = "paper"  # the origin of the trial with the paper's values
 FIRST_TRIAL_SECONDS = 3.0
-
-
-def study_name(job: Job, data: str) -> str:
-    """The name of a job's study: its cell, and a fingerprint of all that makes trials comparable.
-
-    Other data or other settings make another study, so that no study mixes what cannot be compared. The
-    space, the pruner and the sampler are not in the fingerprint: a study may go on in a wider space.
-
-    Args:
-        job: the job; its own `study` is not looked at.
-        data: a fingerprint of the frames and folds.
-
-    Returns:
-        For example `scores-relu_sgd-50-3f2a91c0`; `-grid` and `-seconds` mark a grid and a second objective.
-    """
-    fixed = with_values(job.method, job.search.paper_values()).model_dump()
-    facts = {
-        "data": data,
-        "method": {**fixed, "max_epochs": job.search.max_epochs},
-        "frame_stride": job.search.frame_stride,
-        "hidden_units": job.hidden_units,
-        "hidden_layers": job.hidden_layers,
-        "seed": job.training_seed,
-        "folds": job.folds,
-        "grid": job.search.grid if job.on_grid else None,
-        "trainer": job.trainer,
-    }
-    fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    marks = ["grid"] * job.on_grid + ["seconds"] * ("seconds" in job.objectives)
-    return "-".join([job.dataset, job.method_name, str(job.hidden_units), *marks, fingerprint])
+log = logging.getLogger(__name__)
 
 
 def open_study(job: Job) -> Study:
-    """Load the study of a job, or begin it with the paper's values as its first trial.
+    """Load the study of a job, or begin it with the paper's values, or the grid, in its queue.
 
     Args:
         job: names the study and its storage.
@@ -63,12 +30,29 @@ def open_study(job: Job) -> Study:
     Returns:
         The study.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(job.storage, job.heartbeat_seconds)
-    study, is_new = _create_or_load(job, storage)
-    # the grid holds the paper's values as one of its points
-    if not job.on_grid and (is_new or _was_left_empty(study)):
-        study.enqueue_trial(job.search.paper_values(), user_attrs={"origin": PAPER})
+    try:
+        directions = [DIRECTIONS[name] for name in job.objectives]
+        study = optuna.create_study(storage=storage, study_name=job.study, directions=directions)
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=job.study, storage=storage)
+        if not _was_left_empty(study):
+            return study
+    study.set_metric_names(["accuracy (%)", "seconds"][: len(job.objectives)])
+    for key in ("dataset", "method_name", "hidden_units"):
+        study.set_user_attr(key, getattr(job, key))
+    paper = job.search.paper_values()
+    for values in job.first_trials():
+        origin = {"origin": PAPER} if values.items() <= paper.items() else {}
+        study.enqueue_trial(values, user_attrs=origin)
+    # a name is its cell and a fingerprint of eight letters
+    others = [name for name in optuna.get_all_study_names(storage) if name[:-8] == job.study[:-8]]
+    if len(others) > 1:
+        log.info(
+            "study %s begins anew, beside %s: the data, a setting, or the choices of the space differ",
+            job.study,
+            ", ".join(sorted({*others} - {job.study})),
+        )
     return study
 
 
@@ -80,23 +64,6 @@ def _was_left_empty(study: Study) -> bool:
             return True
         time.sleep(0.2)
     return False
-
-
-def _create_or_load(job: Job, storage: BaseStorage) -> tuple[Study, bool]:
-    try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=job.study,
-            directions=[DIRECTIONS[name] for name in job.objectives],
-        )
-    except DuplicatedStudyError:
-        return optuna.load_study(study_name=job.study, storage=storage), False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names(["accuracy (%)", "seconds"][: len(job.objectives)])
-    for key in ("dataset", "method_name", "hidden_units"):
-        study.set_user_attr(key, getattr(job, key))
-    return study, True
 
 
 def is_spent(trial: FrozenTrial) -> bool:
@@ -111,26 +78,34 @@ def spent(study: Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if is_spent(trial)]
 
 
-def begun(study: Study) -> int:
-    """How many trials have begun, given-up ones aside: the number of draws made from the sampler."""
-    return sum(is_spent(t) or t.state is TrialState.RUNNING for t in study.get_trials(deepcopy=False))
-
-
 def running(study: Study) -> list[FrozenTrial]:
     """The trials that are being worked on, here or elsewhere."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
+def rank(study: Study, trial_number: int) -> int:
+    """How many trials before this one count, run, or wait: its place among all, given-up ones aside.
+
+    No two live trials have the same rank, on however many machines they began, because the storage numbers
+    trials one by one.
+    """
+    earlier = study.get_trials(deepcopy=False)[:trial_number]
+    return sum(is_spent(t) or t.state in (TrialState.RUNNING, TrialState.WAITING) for t in earlier)
+
+
+def complete(study: Study) -> list[FrozenTrial]:
+    """The trials with a value, in their order."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
 def accuracy(trial: FrozenTrial) -> float:
     """The first objective of a finished trial, in percent."""
-    assert trial.values is not None
     return float(trial.values[0])
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
     """The complete trial with the highest accuracy, the earlier one on a tie; None where there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(complete, key=lambda trial: (accuracy(trial), -trial.number), default=None)
+    return max(complete(study), key=lambda trial: (accuracy(trial), -trial.number), default=None)
 
 
 def values_of(trial: FrozenTrial, job: Job) -> Values:
@@ -141,45 +116,37 @@ def values_of(trial: FrozenTrial, job: Job) -> Values:
 def paper_trial(study: Study, job: Job) -> FrozenTrial | None:
     """The complete trial with the paper's values; None where there is none."""
     paper = job.search.paper_values()
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if trial.user_attrs.get("origin") == PAPER or values_of(trial, job) == paper:
-            return trial
-    return None
+    return next((trial for trial in complete(study) if values_of(trial, job) == paper), None)
 
 
-def give_up_abandoned(study: Study, heartbeat_seconds: int) -> None:
+def give_up_silent(study: Study, heartbeat_seconds: int) -> None:
     """Fail and queue again every trial whose process gave no sign of life for long.
 
     Args:
         study: the study.
         heartbeat_seconds: time between two signs of life.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        fail_stale_trials(study)
+    fail_stale_trials(study)
     # killed between being created and its first heartbeat: Optuna never calls such a trial stale
     oldest = time.time() - MISSED_HEARTBEATS * heartbeat_seconds
-    _give_up(study, (t for t in running(study) if "worker" not in t.user_attrs and _began(t) < oldest))
+    for trial in running(study):
+        began = trial.datetime_start
+        if "worker" not in trial.user_attrs and began is not None and began.timestamp() < oldest:
+            retry(study, study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True))
 
 
-def give_up_worker(study: Study, worker: str) -> None:
-    """Fail and queue again what a worker that is known to be dead was working on.
+def give_up_workers(study: Study, command: str, most: int | None = RETRIES) -> None:
+    """Queue again what a command's workers, all of them ended, did not finish; a second call does nothing.
 
     Args:
         study: the study.
-        worker: its name, `host:pid`.
+        command: `host:pid`, how the names of its workers begin.
+        most: how often a trial is queued again; None for always.
     """
-    _give_up(study, (t for t in running(study) if t.user_attrs.get("worker") == worker))
-
-
-def _give_up(study: Study, trials: Iterable[FrozenTrial]) -> None:
-    for trial in list(trials):
-        try:
-            study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
-        except UpdateFinishedTrialError:
-            continue  # another machine noticed first, and has put it back
-        retry(study, study._storage.get_trial(trial._trial_id))
-
-
-def _began(trial: FrozenTrial) -> float:
-    return (trial.datetime_start or datetime.now()).timestamp()
+    trials = study.get_trials()
+    queued = {number for t in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(t)}
+    for trial in trials:
+        theirs = trial.user_attrs.get("worker", "").startswith(f"{command}/")
+        unfinished = trial.state in (TrialState.RUNNING, TrialState.FAIL) and not is_spent(trial)
+        if theirs and unfinished and trial.number not in queued:
+            retry(study, study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True), most)

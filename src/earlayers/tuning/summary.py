@@ -97,6 +97,32 @@ def gain(best: FrozenTrial, paper: FrozenTrial) -> dict[str, float]:
     return {"mean": statistics.fmean(differences), "standard_error": spread / math.sqrt(len(differences))}
 
 
+def verdict(content: dict[str, Any]) -> str:
+    """What a study says, as one sentence: the gain over the paper's values beside its standard error.
+
+    Args:
+        content: of `summarise`.
+
+    Returns:
+        For example `verdict: trial 7 gains 0.17 +- 0.23 points ...`.
+    """
+    best, paper = content["best"], content["paper"]
+    if best is None:
+        return "verdict: no trial is complete"
+    if paper is None:
+        return "verdict: the paper's values have no score yet, so there is nothing to compare the best with"
+    if best["trial"] == paper["trial"]:
+        return "verdict: no trial beats the paper's values"
+    mean, error = content["gain"]["mean"], content["gain"]["standard_error"]
+    real = content["budget"]["folds"] > 1 and mean >= 2 * error
+    return (
+        f"verdict: trial {best['trial']} gains {mean:.2f} +- {error:.2f} points (standard error over "
+        f"{content['budget']['folds']} folds) over the paper's values: "
+        + ("two standard errors or more" if real else "less than two standard errors, which may be chance")
+        + "; the best of many trials is flattered by the choice"
+    )
+
+
 def trial_table(study: Study, job: Job) -> str:
     """Every trial as a line of CSV, for reading and plotting without Optuna.
 

@@ -1,4 +1,4 @@
-"""One fold of a trial, trained by the function that the pipeline trains with."""
+"""One fold of a trial, by the function that the pipeline trains with; apart, because it needs torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from earlayers.audio.tables import load_split, load_table
 from earlayers.errors import UserError
@@ -27,8 +25,6 @@ class FoldTrainer:
     """
 
     def __init__(self, job: Job) -> None:
-        # as many processes as cores, one thread each
-        torch.set_num_threads(1)
         self.job = job
         self.table = load_table(Path(job.frames))
         self.split = load_split(Path(job.split))

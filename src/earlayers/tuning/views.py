@@ -6,8 +6,8 @@ import math
 import statistics
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -53,27 +53,15 @@ def study_record(study: Study, job: Job, files: list[Path]) -> StudyRecord:
     )
 
 
-def trial_records(study: Study, job: Job, worker_prefix: str = "") -> list[TrialRecord]:
-    """What the runs of all ended trials show.
-
-    Args:
-        study: the study.
-        job: what it is about.
-        worker_prefix: only trials of workers whose name begins so; all where empty.
-
-    Returns:
-        One record for each.
-    """
-    return [
-        _trial_record(trial, job)
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and str(trial.user_attrs.get("worker", "")).startswith(worker_prefix)
-    ]
+def trial_records(study: Study, job: Job) -> list[TrialRecord]:
+    """What the runs of all ended trials show, one record for each."""
+    trials = study.get_trials(deepcopy=False)
+    return [_trial_record(trial, job) for trial in trials if trial.state.is_finished()]
 
 
 def _trial_record(trial: FrozenTrial, job: Job) -> TrialRecord:
     method = with_values(job.method, values_of(trial, job)).model_dump()
-    method["max_epochs"] = job.search.max_epochs
+    (settings,) = pd.json_normalize({**method, "max_epochs": job.search.max_epochs}).to_dict("records")
     accuracies = fold_accuracies(trial)
     metrics = {f"acc/f{fold}": accuracy for fold, accuracy in enumerate(accuracies)}
     if trial.state is TrialState.COMPLETE:
@@ -86,7 +74,7 @@ def _trial_record(trial: FrozenTrial, job: Job) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         status=STATUS[trial.state],
-        parameters=_keys(job) | _flat("", method),
+        parameters=_keys(job) | {str(path): str(value) for path, value in settings.items()},
         metrics=metrics,
         curves=_curves(trial, job.folds),
         tags={name: value for name, value in tags.items() if value},
@@ -96,28 +84,18 @@ def _trial_record(trial: FrozenTrial, job: Job) -> TrialRecord:
 
 
 def _scores(study: Study, job: Job) -> dict[str, float]:
-    found = {f"n/{name}": float(count) for name, count in counts(study).items()}
+    scores = {f"n/{name}": float(count) for name, count in counts(study).items()}
     best, paper = best_trial(study), paper_trial(study, job)
     for name, trial in (("best", best), ("paper", paper)):
         if trial is not None:
-            found[f"acc/{name}"] = entry(trial, job)["valid_accuracy"]["mean"]
+            scores[f"acc/{name}"] = entry(trial, job)["valid_accuracy"]["mean"]
     if best is not None and paper is not None:
-        found["acc/gain"] = gain(best, paper)["mean"]
-    return found
+        scores["acc/gain"] = gain(best, paper)["mean"]
+    return scores
 
 
 def _keys(job: Job) -> dict[str, str]:
     return {"dataset": job.dataset, "method": job.method_name, "hidden_units": str(job.hidden_units)}
-
-
-def _flat(prefix: str, values: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(f"{prefix}{name}.", value)
-        else:
-            found[prefix + name] = str(value)
-    return found
 
 
 def _curves(trial: FrozenTrial, folds: int) -> list[tuple[str, int, float]]:
