@@ -20,7 +20,7 @@ import numpy as np
 
 from earlayers import parallel
 from earlayers.genres.classifiers import Classifier, class_probabilities, fit
-from earlayers.learning.methods import Method
+from earlayers.learning.methods import HessianFreeSettings, Method
 from earlayers.params import Params
 from earlayers.planning.forests import tried
 from earlayers.planning.units import ForestCost, FrontEndCost, HessianFreeCost, SgdCost, Units
@@ -156,6 +156,7 @@ def network_costs(
         fitted, seconds, _ = _epochs(settings, method, hidden_units, [data] * folds_together)
         train = SgdCost(seconds / (TRAIN_FRAMES * folds_together))
     else:
+        assert isinstance(method.optimizer, HessianFreeSettings)
         steps = []
         for limit in CG_LIMITS:
             # a tolerance that nothing meets: the limit decides

@@ -107,7 +107,7 @@ def _measured(work: Work) -> list[str]:
 def _assumptions(work: Work) -> list[str]:
     limits = sorted({method.max_epochs for method in work.settings.methods.values()})
     optimizers = [method.optimizer for method in work.settings.methods.values()]
-    free = [found for found in optimizers if found.name == "hessian_free"]
+    free = [found for found in optimizers if isinstance(found, HessianFreeSettings)]
     lines = [
         "Assumed:",
         f"- expected: early stopping ends a training after {EXPECTED_EPOCHS:.0%} of max_epochs "

@@ -29,7 +29,7 @@ CURVE_COLUMNS = ("fold", "epoch", "seconds", "training_seconds", "train_loss", "
 
 @dataclass(frozen=True)
 class Task:
-    """Folds that one process trains, by SGD all at once."""
+    """Folds that one process trains, all at once where the optimiser can."""
 
     settings: params.Params
     dataset: str
@@ -67,7 +67,7 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
     with only_trainer(states):
         tasks = [
             Task(settings, dataset, method, hidden_units, group)
-            for group in _groups(len(folds), stacked=settings.methods[method].optimizer.name == "sgd")
+            for group in _groups(len(folds), stacked=settings.methods[method].optimizer.stacked)
         ]
         done = parallel.parallel_map(train_folds, tasks, description=f"train {cell}")
         _write_results(dataset, method, hidden_units, [fold for group in done for fold in group])
