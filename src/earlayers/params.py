@@ -15,6 +15,7 @@ from earlayers.audio.framing import FrontEnd
 from earlayers.errors import UserError
 from earlayers.files import write_text
 from earlayers.genres.classifiers import Classifier
+from earlayers.genres.handmade import Handmade
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Search
 from earlayers.settings import Settings
@@ -47,14 +48,6 @@ class Training(Settings):
     seed: int
     hidden_layers: Positive
     refit: bool
-
-
-class Handmade(Settings):
-    """A baseline: a front end and a transform fitted on training frames."""
-
-    front_end: FrontEnd
-    transform: Literal["standardise", "pca_whitening"]
-    components: Positive
 
 
 class Transfer(Settings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError, core_schema
@@ -31,10 +31,10 @@ class Kind(Settings):
     chosen_by: ClassVar[str] = "name"
 
     @classmethod
-    def kinds(cls) -> dict[str, type[Kind]]:
+    def kinds(cls) -> dict[str, type[Self]]:
         """Every kind that is defined so far, by name, in the order of their definition."""
         own = cls.model_fields.get(cls.chosen_by)
-        kinds: dict[str, type[Kind]] = dict.fromkeys(get_args(own.annotation), cls) if own else {}
+        kinds: dict[str, type[Self]] = dict.fromkeys(get_args(own.annotation), cls) if own else {}
         for kind in cls.__subclasses__():
             kinds |= kind.kinds()
         return kinds
@@ -54,7 +54,7 @@ class Kind(Settings):
         return core_schema.no_info_plain_validator_function(cls._chosen, serialization=whole)
 
     @classmethod
-    def _chosen(cls, content: Any) -> Kind:
+    def _chosen(cls, content: Any) -> Self:
         if isinstance(content, cls):
             return content
         name, kinds = content.get(cls.chosen_by) if isinstance(content, dict) else None, cls.kinds()

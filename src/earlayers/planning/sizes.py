@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from earlayers.audio.datasets import Dataset
+from earlayers.audio.splitting import First
 from earlayers.errors import UserError
 from earlayers.genres.summaries import Windowing
 from earlayers.params import Params
@@ -88,7 +89,7 @@ def shares_of(dataset: Dataset) -> Shares:
     """What a split gives to every fold, without drawing it."""
     split = dataset.split
     folds = getattr(split, "folds", LISTED_FOLDS)
-    inner = split.of if split.name == "first" else split
+    inner = split.of if isinstance(split, First) else split
     if inner.name == "fault_filtered":
         train, valid, test = (part / KNOWN["gtzan"][0] for part in FAULT_FILTERED)
     elif inner.name == "official":

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from earlayers.genres.handmade import PcaWhitened
 from earlayers.params import Params
 from earlayers.planning.sizes import Shares, Size
 from earlayers.planning.units import Units
@@ -70,5 +71,6 @@ class Work:
     def numbers(self, handmade: str) -> int:
         """Columns of a baseline: of a frame after its transform."""
         chosen = self.settings.handmade[handmade]
-        whitened = chosen.transform == "pca_whitening"
-        return chosen.components if whitened else self.unit.handmade[handmade].dimensions
+        if isinstance(chosen, PcaWhitened):
+            return chosen.components
+        return self.unit.handmade[handmade].dimensions

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from earlayers import files, params, paths
 from earlayers.audio.tables import FrameTable, FrameWriter, load_split, load_table
 from earlayers.errors import UserError
+from earlayers.genres.handmade import Handmade
 from earlayers.genres.representations import Representation, check_network, layer_vectors, open_network
 from earlayers.genres.summaries import Windowing, window_statistics
-from earlayers.genres.transforms import fit_standardising, fit_whitening
 from earlayers.parallel import jobs, parallel_map
-from earlayers.params import Handmade, Params
+from earlayers.params import Params
 
 WORTH_PROCESSES_BYTES = 2e9  # frames to read, over all tasks: about five seconds of work
 
@@ -174,12 +174,8 @@ def _describe_by_network(task: NetworkTask) -> None:
 
 def _describe_by_transform(task: TransformTask) -> None:
     rows = [task.clips.rows[track] for track in task.training]
-    if task.settings.transform == "standardise":
-        counts = np.array([clip.stop - clip.start for clip in rows])
-        transform = fit_standardising(task.sums[task.training], counts)
-    else:
-        frames = np.load(task.clips.frames, mmap_mode="r")
-        transform = fit_whitening(frames, rows, task.settings.components)
+    frames = np.load(task.clips.frames, mmap_mode="r")
+    transform = task.settings.build(frames, rows, task.sums[task.training])
     transform.save(task.clips.folder / f"{task.column}_transform.safetensors")
     np.save(task.clips.folder / f"{task.column}_windows.npy", task.clips.statistics(transform))
 
