@@ -12,6 +12,11 @@ from earlayers.errors import UserError
 from earlayers.params import Params
 
 
+def name_of(*parts: str | int) -> str:
+    """The name of a cell: its DVC key, its folder under models/ and its MLflow run name."""
+    return "-".join(str(part) for part in parts)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell of a stage's matrix.
@@ -34,7 +39,7 @@ class Cell:
         """The name of the trained cell that this one rests on, "" for hand-made features."""
         if self.hidden_units is None:
             return ""
-        return paths.key(self.source or self.dataset, self.representation, self.hidden_units)
+        return name_of(self.source or self.dataset, self.representation, self.hidden_units)
 
     def result(self) -> Any:
         """Read its results JSON."""
@@ -106,7 +111,7 @@ def _cell(
     command = stage if units else f"{stage}-handmade"
     return Cell(
         stage=stage,
-        name=paths.key(*parts),
+        name=name_of(*parts),
         command=" ".join([command, *parts]),
         source=source,
         dataset=dataset,

@@ -34,12 +34,12 @@ class Champion:
     @property
     def network_folder(self) -> Path:
         """Where the network lies."""
-        return paths.network(self.cell.network, self.fold)
+        return paths.fold(self.cell.network, self.fold)
 
     @property
     def forest_folder(self) -> Path:
         """Where the forest lies."""
-        return paths.network(self.cell.name, self.fold)
+        return paths.fold(self.cell.name, self.fold)
 
 
 def choose(params: Params) -> Champion:

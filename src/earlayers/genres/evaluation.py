@@ -24,7 +24,7 @@ MEMORY_LIMIT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class Clips:
+class FoldClips:
     """The clips of a dataset as one fold sees them; every array has shape (clips,).
 
     Attributes:
@@ -42,7 +42,7 @@ class Clips:
     genres: int
 
     @classmethod
-    def of(cls, tracks: pd.DataFrame, split: pd.DataFrame, column: str, genres: Sequence[str]) -> Clips:
+    def of(cls, tracks: pd.DataFrame, split: pd.DataFrame, column: str, genres: Sequence[str]) -> FoldClips:
         """Take the clips from the table of tracks and one column of the table of parts.
 
         Args:
@@ -88,7 +88,7 @@ def window_votes(
     settings: Classifier,
     vectors: np.ndarray,
     clip_of_row: np.ndarray,
-    clips: Clips,
+    clips: FoldClips,
     *,
     learn: Sequence[str],
     ask: str,
@@ -120,7 +120,7 @@ def frame_votes(
     settings: Classifier,
     representation: Representation,
     frames: np.ndarray,
-    clips: Clips,
+    clips: FoldClips,
     *,
     seed: int,
     scratch: Path,
@@ -176,7 +176,7 @@ def frame_votes(
 def training_table(
     representation: Representation,
     frames: np.ndarray,
-    clips: Clips,
+    clips: FoldClips,
     chosen: np.ndarray,
     frames_per_clip: int | Literal["all"],
     scratch: Path,
@@ -218,7 +218,7 @@ def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
 
 
 def _chunks_of_frames(
-    frames: np.ndarray, clips: Clips, chosen: np.ndarray
+    frames: np.ndarray, clips: FoldClips, chosen: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Frames of whole clips, about CHUNK_FRAMES at a time, and their place among those of all chosen."""
     ends = np.cumsum(clips.frames[chosen])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from earlayers.cells import name_of
 from earlayers.learning.methods import HessianFreeSettings
-from earlayers.paths import key
 from earlayers.planning.sizes import frames_of
 from earlayers.planning.units import HessianFreeCost, SgdCost
 from earlayers.planning.work import FLOAT_BYTES, Cost, Work
@@ -36,7 +36,7 @@ def train(work: Work, dataset: str, method: str, hidden_units: int) -> Cost:
     )
     inputs = work.unit.frames.dimensions + (work.settings.training.hidden_layers - 1) * hidden_units
     weights = (inputs + work.sizes[dataset].genres) * hidden_units
-    cell = key(dataset, method, hidden_units)
+    cell = name_of(dataset, method, hidden_units)
     disk_bytes = FLOAT_BYTES * weights * work.shares[dataset].folds
     return Cost("train", cell, expected, most, memory_bytes, disk_bytes)
 
@@ -83,7 +83,7 @@ def features(work: Work, dataset: str, method: str, hidden_units: int) -> Cost:
     size, folds = work.sizes[dataset], work.shares[dataset].folds
     seconds = work.rounds(folds) * size.clips * size.frames * work.unit.describe_seconds[method, hidden_units]
     numbers = size.clips * size.windows * 2 * work.layers(hidden_units)[-1]
-    return _windows_cost(work, "features", key(dataset, method, hidden_units), seconds, numbers, folds)
+    return _windows_cost(work, "features", name_of(dataset, method, hidden_units), seconds, numbers, folds)
 
 
 def features_handmade(work: Work, dataset: str, handmade: str) -> Cost:
@@ -97,7 +97,7 @@ def features_handmade(work: Work, dataset: str, handmade: str) -> Cost:
         seconds += size.clips * unit.seconds_per_clip / work.jobs
         table_bytes = values * FLOAT_BYTES
     numbers = size.clips * size.windows * 2 * work.numbers(handmade)
-    name = key(dataset, handmade)
+    name = name_of(dataset, handmade)
     return _windows_cost(work, "features_handmade", name, seconds, numbers, columns, table_bytes)
 
 

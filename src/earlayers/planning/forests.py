@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from earlayers.cells import name_of
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.evaluation import MEMORY_LIMIT_BYTES
-from earlayers.paths import key
 from earlayers.planning.work import FLOAT_BYTES, Cost, Work
 
 
@@ -41,7 +41,7 @@ def forest_bytes(work: Work, classifier: str, rows: float) -> float:
 
 def classify(work: Work, dataset: str, method: str, hidden_units: int, classifier: str) -> Cost:
     """Forests on windows and on single frames of every layer of every fold's network."""
-    cell = key(dataset, method, hidden_units, classifier)
+    cell = name_of(dataset, method, hidden_units, classifier)
     layers, describe = work.layers(hidden_units), work.unit.describe_seconds[method, hidden_units]
     return _classify(work, "classify", cell, dataset, classifier, layers, describe)
 
@@ -49,7 +49,7 @@ def classify(work: Work, dataset: str, method: str, hidden_units: int, classifie
 def classify_handmade(work: Work, dataset: str, handmade: str, classifier: str) -> Cost:
     """The same of a baseline, which is one layer."""
     describe = work.unit.handmade[handmade].dimensions * work.unit.transform_seconds
-    cell, layers = key(dataset, handmade, classifier), [work.numbers(handmade)]
+    cell, layers = name_of(dataset, handmade, classifier), [work.numbers(handmade)]
     return _classify(work, "classify_handmade", cell, dataset, classifier, layers, describe)
 
 
@@ -92,13 +92,13 @@ def transfer(work: Work, source: str, target: str, method: str, hidden_units: in
     """Describe the target by every fold's network; forests on its windows."""
     size, folds = work.sizes[target], work.shares[source].folds
     describe = size.clips * size.frames * work.unit.describe_seconds[method, hidden_units]
-    cell, layers = key(source, target, method, hidden_units, classifier), work.layers(hidden_units)
+    cell, layers = name_of(source, target, method, hidden_units, classifier), work.layers(hidden_units)
     return _transfer(work, "transfer", cell, target, folds, classifier, layers, describe)
 
 
 def transfer_handmade(work: Work, target: str, handmade: str, classifier: str) -> Cost:
     """The same of a baseline's windows, which are there already."""
-    cell, layers = key(target, handmade, classifier), [work.numbers(handmade)]
+    cell, layers = name_of(target, handmade, classifier), [work.numbers(handmade)]
     folds = work.shares[target].folds
     return _transfer(work, "transfer_handmade", cell, target, folds, classifier, layers, 0.0)
 

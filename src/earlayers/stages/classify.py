@@ -13,6 +13,7 @@ import pandas as pd
 
 from earlayers import files, params, paths
 from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.evaluation import Clips, folds_of, frame_votes, window_votes
@@ -95,8 +96,8 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
     settings = params.load()
-    networks = paths.key(dataset, method, hidden_units)
-    cell, features = paths.key(networks, classifier), paths.features(networks)
+    networks = name_of(dataset, method, hidden_units)
+    cell, features = name_of(networks, classifier), paths.features(networks)
     table, split = load_table(paths.frames(dataset)), load_split(paths.split(dataset))
     layers = _layers(features)
     tasks = [
@@ -105,7 +106,7 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
             classifier,
             params.entry(settings.classifiers, classifier, "classifiers"),
             Clips.of(table.tracks, split, f"fold_{fold}", table.genres),
-            paths.network(networks, fold).resolve(),
+            paths.fold(networks, fold).resolve(),
             (paths.frames(dataset) / "frames.npy").resolve(),
             {layer: (features / f"fold_{fold}_layer_{layer}.npy").resolve() for layer in layers},
             _track_of_window(features),
@@ -128,7 +129,7 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
         "windows": settings.windows.model_dump(),
         "genres": table.genres,
     }
-    kept = [KeepTask(task, best, paths.network(cell, task.fold).resolve(), facts) for task in tasks]
+    kept = [KeepTask(task, best, paths.fold(cell, task.fold).resolve(), facts) for task in tasks]
     parallel_map(_keep_fold, kept, description=f"keep {cell}", name=lambda task: f"fold {task.fold.fold}")
 
 
@@ -146,8 +147,8 @@ def run_handmade(dataset: str, handmade: str, classifier: str) -> None:
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
     settings = params.load()
-    cell = paths.key(dataset, handmade, classifier)
-    features = paths.features(paths.key(dataset, handmade))
+    cell = name_of(dataset, handmade, classifier)
+    features = paths.features(name_of(dataset, handmade))
     # a front end of its own has frames of its own
     source = features if (features / "frames.npy").exists() else paths.frames(dataset)
     table, split = load_table(source), load_split(paths.split(dataset))

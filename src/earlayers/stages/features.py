@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from earlayers import files, params, paths
 from earlayers.audio.tables import FrameTable, FrameWriter, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.handmade import Handmade
 from earlayers.genres.representations import Representation, check_network, layer_vectors, open_network
@@ -77,16 +78,16 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
         UserError: when networks are missing or do not fit the frames, or a clip holds no window.
     """
     settings = params.load()
-    cell = paths.key(dataset, method, hidden_units)
+    cell = name_of(dataset, method, hidden_units)
     table = load_table(paths.frames(dataset))
     folds = len(list(paths.model(cell).glob("fold_*")))
     if not folds:
         raise UserError(f"{paths.model(cell)} holds no networks: run `earlayers train` for this cell first")
     with files.replacing_folder(paths.features(cell)) as folder:
         for fold in range(folds):
-            check_network(paths.network(cell, fold), bins=table.frames.shape[1])
+            check_network(paths.fold(cell, fold), bins=table.frames.shape[1])
         clips = _prepare(settings, table, paths.frames(dataset), settings.frames.hop_samples, folder)
-        tasks = [NetworkTask(fold, paths.network(cell, fold).resolve(), clips) for fold in range(folds)]
+        tasks = [NetworkTask(fold, paths.fold(cell, fold).resolve(), clips) for fold in range(folds)]
         _run(_describe_by_network, tasks, f"features {cell}", lambda task: f"fold {task.fold}")
 
 
@@ -108,7 +109,7 @@ def run_handmade(dataset: str, handmade: str) -> None:
     chosen = params.entry(settings.handmade, handmade, "handmade")
     table, split = load_table(paths.frames(dataset)), load_split(paths.split(dataset))
     source = paths.frames(dataset)
-    with files.replacing_folder(paths.features(paths.key(dataset, handmade))) as folder:
+    with files.replacing_folder(paths.features(name_of(dataset, handmade))) as folder:
         if chosen.front_end != settings.frames:
             _write_frames(paths.data(dataset), table.tracks, chosen, settings, folder)
             source, table = folder, load_table(folder)

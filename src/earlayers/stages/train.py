@@ -14,6 +14,7 @@ import numpy as np
 from earlayers import parallel, params, paths
 from earlayers.audio.scaling import Scaler
 from earlayers.audio.tables import load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.files import write_json, write_text
 from earlayers.learning.checkpoints import only_trainer
@@ -40,7 +41,7 @@ class Task:
     @property
     def cell(self) -> str:
         """The matrix cell."""
-        return paths.key(self.dataset, self.method, self.hidden_units)
+        return name_of(self.dataset, self.method, self.hidden_units)
 
     def __str__(self) -> str:
         """For progress and errors."""
@@ -61,7 +62,7 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
     settings = params.load()
     if method not in settings.methods:
         raise UserError(f"methods in params.yaml must hold {method!r}, found {', '.join(settings.methods)}")
-    cell = paths.key(dataset, method, hidden_units)
+    cell = name_of(dataset, method, hidden_units)
     folds = [name for name in load_split(paths.split(dataset)).columns if name.startswith("fold_")]
     states = paths.checkpoints(cell, 0).parent
     with only_trainer(states):
@@ -102,7 +103,7 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
     for fold, fold_frames, fit, last in zip(task.folds, data, fits, kept, strict=True):
         scaler = Scaler(fold_frames.mean.numpy(), fold_frames.std.numpy())
         facts = _facts(task, fold, fold_frames.genres)
-        save_network(paths.network(task.cell, fold), last.network, scaler, facts)
+        save_network(paths.fold(task.cell, fold), last.network, scaler, facts)
         best = fit.history[fit.best_epoch - 1]
         logger.info(
             "fold %d: best of %d epochs is %d, %.2f %% of validation frames, %.1f s",
@@ -151,7 +152,7 @@ def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
 
 
 def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict[str, Any]]) -> None:
-    cell = paths.key(dataset, method, hidden_units)
+    cell = name_of(dataset, method, hidden_units)
     best = {fold["fold"]: fold["history"][fold["best_epoch"] - 1] for fold in done}
     accuracies = [row["valid_accuracy"] for row in best.values()]
     seconds = [fold["seconds"] for fold in done]

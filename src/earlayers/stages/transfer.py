@@ -12,6 +12,7 @@ import pandas as pd
 
 from earlayers import files, params, paths
 from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.evaluation import Clips, folds_of, window_votes
@@ -89,8 +90,8 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
     settings = params.load()
-    networks = paths.key(source, method, hidden_units)
-    cell = paths.key(source, target, method, hidden_units, classifier)
+    networks = name_of(source, method, hidden_units)
+    cell = name_of(source, target, method, hidden_units, classifier)
     table, split = load_table(paths.frames(target)), load_split(paths.split(target))
     clips = Clips.of(table.tracks, split, "transfer", table.genres)
     windowing = Windowing.from_seconds(
@@ -107,14 +108,14 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
             f"{paths.model(networks)} holds no networks: run `earlayers train` for this cell first"
         )
     for fold in range(folds):
-        check_network(paths.network(networks, fold), bins=table.frames.shape[1])
+        check_network(paths.fold(networks, fold), bins=table.frames.shape[1])
     tasks = [
         Task(
             fold,
             classifier,
             chosen,
             clips,
-            Described(paths.network(networks, fold).resolve(), frames, windowing),
+            Described(paths.fold(networks, fold).resolve(), frames, windowing),
         )
         for fold in range(folds)
     ]
@@ -136,11 +137,11 @@ def run_handmade(target: str, handmade: str, classifier: str) -> None:
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
     settings = params.load()
-    cell = paths.key(target, handmade, classifier)
+    cell = name_of(target, handmade, classifier)
     table, split = load_table(paths.frames(target)), load_split(paths.split(target))
     clips = Clips.of(table.tracks, split, "transfer", table.genres)
     chosen = params.entry(settings.classifiers, classifier, "classifiers")
-    features = paths.features(paths.key(target, handmade)).resolve()
+    features = paths.features(name_of(target, handmade)).resolve()
     if not (features / "windows.parquet").exists():
         raise UserError(f"{features} holds no windows: run `earlayers features-handmade` for this cell first")
     vectors = Vectors(features / "transfer_windows.npy", features / "windows.parquet")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earlayers import files, params, paths
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.params import Variant
 
@@ -103,8 +104,8 @@ def steps(variant: Variant) -> list[Step]:
     from earlayers.stages import classify, features, frames, split, train
 
     dataset, method, units = variant.dataset, variant.method, variant.hidden_units
-    cell = paths.key(dataset, method, units)
-    forest = paths.key(cell, variant.classifier)
+    cell = name_of(dataset, method, units)
+    forest = name_of(cell, variant.classifier)
     return [
         Step(("audio", "frames"), (paths.frames(dataset),), lambda: frames.run(dataset)),
         Step((f"datasets.{dataset}.split",), (paths.split(dataset),), lambda: split.run(dataset)),

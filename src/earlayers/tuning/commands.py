@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earlayers import files, params, paths
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def tune_apply(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> N
     from earlayers.tuning.applying import apply_values, read_yaml
 
     params.load()
-    file = _result(paths.key(dataset, method, hidden_units))
+    file = _result(name_of(dataset, method, hidden_units))
     if not file.exists():
         raise UserError(f"{file} is missing: run `earlayers tune {dataset} {method} {hidden_units}` first")
     best = read_yaml(file)["best"]
@@ -161,7 +162,7 @@ def _write(study: Any, job: Job) -> list[Path]:
     from earlayers.tuning.applying import write_yaml
     from earlayers.tuning.page import page as draw_page
 
-    cell = paths.key(job.dataset, job.method_name, job.hidden_units)
+    cell = name_of(job.dataset, job.method_name, job.hidden_units)
     cell += "-grid" if job.on_grid else "-seconds" if len(job.objectives) > 1 else ""
     content = summary.summarise(study, job)
     written = [_result(cell), _result(cell, ".csv")]
