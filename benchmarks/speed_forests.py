@@ -177,7 +177,7 @@ def default_folds() -> list[FoldClips]:
     ]
 
 
-def percent(votes: list[Any], clips: Clips) -> float:
+def percent(votes: list[Any], clips: FoldClips) -> float:
     """Test clips whose genre was found."""
     return 100 * float(np.mean([vote.winner for vote in votes] == clips.targets[clips.among("test")]))
 

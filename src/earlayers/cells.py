@@ -75,12 +75,12 @@ def transferred(params: Params) -> list[Cell]:
     """List the cells of Table 2: every pair of datasets, then the baselines of each target."""
     learned = [item for item in _representations(params) if item[1] is not None]
     handmade = [item for item in _representations(params) if item[1] is None]
-    found = []
+    cells = []
     for target in params.transfer_to:
         for classifier in params.classifiers:
             for source, items in [*((source, learned) for source in params.learn_on), ("", handmade)]:
-                found += [_cell("transfer", source, target, *item, classifier) for item in items]
-    return found
+                cells += [_cell("transfer", source, target, *item, classifier) for item in items]
+    return cells
 
 
 def require(cells: Sequence[Cell]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from earlayers.audio.tables import check_order
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier, class_probabilities, fit
 from earlayers.genres.representations import Representation
@@ -54,11 +55,7 @@ class FoldClips:
         Raises:
             UserError: when the two tables do not list the same tracks, or nothing is to be learned or tested.
         """
-        if list(tracks["path"]) != list(split["path"]):
-            raise UserError(
-                f"the split must list the usable tracks in order, found {len(split)} rows for {len(tracks)} "
-                "tracks, or other paths: run the split stage again"
-            )
+        check_order(tracks, split)
         for part in ("train", "test") if column == "transfer" else ("train", "valid", "test"):
             if part not in set(split[column]):
                 raise UserError(f"{column} of the split has no {part} tracks: nothing can be classified")
@@ -77,11 +74,6 @@ class FoldClips:
     def rows(self, clip: int) -> slice:
         """Rows of a clip in the table of frames."""
         return slice(int(self.first_frames[clip]), int(self.first_frames[clip] + self.frames[clip]))
-
-
-def folds_of(split: pd.DataFrame) -> int:
-    """Number of folds in a table of parts."""
-    return sum(column.startswith("fold_") for column in split.columns)
 
 
 def window_votes(
@@ -139,7 +131,7 @@ def frame_votes(
         scratch: folder for the table of training frames when it is too large for memory.
 
     Returns:
-        Layer -> votes for the test clips in order; "output" holds the representation's own votes, if any.
+        Layer -> votes for the test clips in order; "output" holds the network's votes, if there is one.
     """
     table, targets = training_table(
         representation,
@@ -150,27 +142,27 @@ def frame_votes(
         scratch,
     )
     asked = clips.among("test")
-    opinions = {
+    probabilities = {
         layer: np.zeros((clips.frames[asked].sum(), clips.genres)) for layer in representation.columns
     }
-    own: list[np.ndarray | None] = []
-    parts = settings.parts(len(table), together=len(opinions))
+    outputs: list[np.ndarray] = []
+    parts = settings.parts(len(table), together=len(probabilities))
     for share, part in parts:
         classifiers = {
             layer: fit(part, table[:, columns], targets, seed=seed)
             for layer, columns in representation.columns.items()
         }
         for here, rows in _chunks_of_frames(frames, clips, asked):
-            if part is parts[0][1]:
-                own.append(representation.genre_probabilities(rows))
+            # the network says the same however many parts the forest has
+            if part is parts[0][1] and (output := representation.genre_probabilities(rows)) is not None:
+                outputs.append(output)
             described = representation.describe(rows)
             for layer, columns in representation.columns.items():
-                opinion = class_probabilities(classifiers[layer], described[:, columns], clips.genres)
-                opinions[layer][here] += share * opinion
-    told = [opinion for opinion in own if opinion is not None]
-    if told:
-        opinions["output"] = np.concatenate(told)
-    return {layer: list(vote_clips(found, clips.frames[asked])) for layer, found in opinions.items()}
+                of_part = class_probabilities(classifiers[layer], described[:, columns], clips.genres)
+                probabilities[layer][here] += share * of_part
+    if outputs:
+        probabilities["output"] = np.concatenate(outputs)
+    return {layer: list(vote_clips(rows, clips.frames[asked])) for layer, rows in probabilities.items()}
 
 
 def training_table(

@@ -29,7 +29,7 @@ class Representation(Protocol):
         ...
 
     def genre_probabilities(self, frames: np.ndarray) -> np.ndarray | None:
-        """The representation's own opinion, shape (frames, genres); None where it has none."""
+        """What the representation itself says, shape (frames, genres); None where it knows no genres."""
         ...
 
 
@@ -80,6 +80,28 @@ def check_network(folder: Path, *, bins: int, genres: Sequence[str] | None = Non
             f"{folder} tells {', '.join(facts['genres'])} apart, the clips are {', '.join(genres)}: "
             "run the train stage again"
         )
+
+
+def trained_networks(folder: Path, *, bins: int) -> list[Path]:
+    """List the networks of a cell, one of every fold.
+
+    Args:
+        folder: holds fold_0, fold_1, ...
+        bins: see `check_network`.
+
+    Returns:
+        Their folders, absolute, each with a network that fits.
+
+    Raises:
+        UserError: when there is none, or one does not fit.
+    """
+    count = len(list(folder.glob("fold_*")))
+    if not count:
+        raise UserError(f"{folder} holds no networks: run `earlayers train` for this cell first")
+    networks = [(folder / f"fold_{fold}").resolve() for fold in range(count)]
+    for network in networks:
+        check_network(network, bins=bins)
+    return networks
 
 
 def open_network(folder: Path) -> NetworkLayers:

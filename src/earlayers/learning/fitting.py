@@ -20,7 +20,7 @@ from earlayers.learning.checkpoints import Checkpoints, only_trainer
 from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
 from earlayers.learning.network import Network
-from earlayers.learning.recording import Line, Recorder, Row
+from earlayers.learning.recording import EpochRow, Line, Recorder
 from earlayers.learning.runs import FoldRun
 
 
@@ -38,7 +38,7 @@ class Fit:
     """
 
     network: Network
-    history: list[Row]
+    history: list[EpochRow]
     best_epoch: int
     stopped: str
     seconds: float
@@ -52,7 +52,7 @@ def fit(
     hidden_layers: int,
     seed: int,
     checkpoint_folder: Path | None = None,
-    on_epoch: Callable[[Row], None] | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
     progress: bool = False,
 ) -> Fit:
     """Train one network (paper section 3.1).
@@ -94,7 +94,7 @@ def fit_folds(
     hidden_layers: int,
     seeds: Sequence[int],
     checkpoint_folders: Sequence[Path | None],
-    on_epoch: Callable[[int, Row], None] | None = None,
+    on_epoch: Callable[[int, EpochRow], None] | None = None,
     progress: Sequence[Line] | None = None,
 ) -> list[Fit]:
     """Train several folds in this process, at once where the optimiser can; the same as `fit` of each.
@@ -166,7 +166,7 @@ def _fit_runs(
     method: Method,
     shape: tuple[int, int],
     checkpoint_folders: Sequence[Path | None],
-    on_epoch: Callable[[int, Row], None] | None,
+    on_epoch: Callable[[int, EpochRow], None] | None,
     progress: Sequence[Line] | None,
 ) -> list[Fit]:
     """Build networks of `shape` (units, layers) and train them to the end of their runs."""
@@ -226,7 +226,7 @@ def _resident(data: Sequence[FoldData], device: str) -> list[FoldData]:
     ]
 
 
-def _placed(on_epoch: Callable[[int, Row], None], group: list[int], place: int, row: Row) -> None:
+def _placed(on_epoch: Callable[[int, EpochRow], None], group: list[int], place: int, row: EpochRow) -> None:
     on_epoch(group[place], row)
 
 
@@ -257,12 +257,12 @@ def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice on loggers, workers and GPUs off the screen."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    lightning = logging.getLogger("pytorch_lightning")
+    level = lightning.level
+    lightning.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning.*")
             yield
     finally:
-        logger.setLevel(level)
+        lightning.setLevel(level)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from earlayers.audio.scaling import Scaler
-from earlayers.audio.tables import FrameTable
+from earlayers.audio.tables import FrameTable, check_order
 from earlayers.errors import UserError
 
 VALIDATION_FRAMES = 4096
@@ -90,11 +90,7 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
         UserError: when table and split disagree, or a part is empty.
     """
     tracks = table.tracks
-    if list(tracks["path"]) != list(split["path"]):
-        raise UserError(
-            f"the split must list the {len(tracks)} usable tracks in their order, found {len(split)} rows "
-            "that differ: run the split stage again"
-        )
+    check_order(tracks, split)
     parts = {part: np.flatnonzero(split[column] == part) for part in ("train", "valid")}
     for part, members in parts.items():
         if not len(members):

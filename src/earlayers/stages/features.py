@@ -12,11 +12,16 @@ import pandas as pd
 from tqdm import tqdm
 
 from earlayers import files, params, paths
-from earlayers.audio.tables import FrameTable, FrameWriter, load_split, load_table
+from earlayers.audio.tables import FrameTable, FrameWriter, fold_columns, load_split, load_table
 from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.handmade import Handmade
-from earlayers.genres.representations import Representation, check_network, layer_vectors, open_network
+from earlayers.genres.representations import (
+    Representation,
+    layer_vectors,
+    open_network,
+    trained_networks,
+)
 from earlayers.genres.summaries import Windowing, window_statistics
 from earlayers.parallel import jobs, parallel_map
 from earlayers.params import Params
@@ -25,7 +30,7 @@ WORTH_PROCESSES_BYTES = 2e9  # frames to read, over all tasks: about five second
 
 
 @dataclass(frozen=True)
-class Clips:
+class ClipWindows:
     """What a process needs to describe every clip of a table; paths are absolute, arrays small."""
 
     frames: Path
@@ -46,7 +51,7 @@ class NetworkTask:
 
     fold: int
     network: Path
-    clips: Clips
+    clips: ClipWindows
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class TransformTask:
     training: np.ndarray
     settings: Handmade
     sums: np.ndarray
-    clips: Clips
+    clips: ClipWindows
 
 
 Task = TypeVar("Task", NetworkTask, TransformTask)
@@ -80,14 +85,10 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
     settings = params.load()
     cell = name_of(dataset, method, hidden_units)
     table = load_table(paths.frames(dataset))
-    folds = len(list(paths.model(cell).glob("fold_*")))
-    if not folds:
-        raise UserError(f"{paths.model(cell)} holds no networks: run `earlayers train` for this cell first")
+    networks = trained_networks(paths.model(cell), bins=table.frames.shape[1])
     with files.replacing_folder(paths.features(cell)) as folder:
-        for fold in range(folds):
-            check_network(paths.fold(cell, fold), bins=table.frames.shape[1])
         clips = _prepare(settings, table, paths.frames(dataset), settings.frames.hop_samples, folder)
-        tasks = [NetworkTask(fold, paths.fold(cell, fold).resolve(), clips) for fold in range(folds)]
+        tasks = [NetworkTask(fold, network, clips) for fold, network in enumerate(networks)]
         _run(_describe_by_network, tasks, f"features {cell}", lambda task: f"fold {task.fold}")
 
 
@@ -117,13 +118,14 @@ def run_handmade(dataset: str, handmade: str) -> None:
         sums = table.sums[table.tracks["row"]]
         tasks = [
             TransformTask(column, np.flatnonzero(split[column] == "train"), chosen, sums, clips)
-            for column in split.columns
-            if column.startswith("fold_") or column == "transfer"
+            for column in [*fold_columns(split), "transfer"]
         ]
         _run(_describe_by_transform, tasks, f"features {dataset}-{handmade}", lambda task: task.column)
 
 
-def _prepare(settings: Params, table: FrameTable, source: Path, hop_samples: int, folder: Path) -> Clips:
+def _prepare(
+    settings: Params, table: FrameTable, source: Path, hop_samples: int, folder: Path
+) -> ClipWindows:
     """Check that every clip holds a window, and list the windows."""
     rate_hz = settings.audio.sample_rate_hz
     windowing = Windowing.from_seconds(
@@ -148,7 +150,7 @@ def _prepare(settings: Params, table: FrameTable, source: Path, hop_samples: int
     }
     pd.DataFrame(windows).to_parquet(folder / "windows.parquet", index=False)
     rows = [table.rows(track) for track in range(len(table.tracks))]
-    return Clips((source / "frames.npy").resolve(), rows, windowing, folder.resolve())
+    return ClipWindows((source / "frames.npy").resolve(), rows, windowing, folder.resolve())
 
 
 def _run(

@@ -13,7 +13,7 @@ import numpy as np
 
 from earlayers import parallel, params, paths
 from earlayers.audio.scaling import Scaler
-from earlayers.audio.tables import load_split, load_table
+from earlayers.audio.tables import fold_columns, load_split, load_table
 from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.files import write_json, write_text
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from earlayers.learning.fitting import Fit
     from earlayers.learning.folds import FoldData
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 CURVE_COLUMNS = ("fold", "epoch", "seconds", "training_seconds", "train_loss", "valid_loss", "valid_accuracy")
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainTask:
     """Folds that one process trains, all at once where the optimiser can."""
 
     settings: params.Params
@@ -63,11 +63,11 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
     if method not in settings.methods:
         raise UserError(f"methods in params.yaml must hold {method!r}, found {', '.join(settings.methods)}")
     cell = name_of(dataset, method, hidden_units)
-    folds = [name for name in load_split(paths.split(dataset)).columns if name.startswith("fold_")]
+    folds = fold_columns(load_split(paths.split(dataset)))
     states = paths.checkpoints(cell, 0).parent
     with only_trainer(states):
         tasks = [
-            Task(settings, dataset, method, hidden_units, group)
+            TrainTask(settings, dataset, method, hidden_units, group)
             for group in _groups(len(folds), stacked=settings.methods[method].optimizer.stacked)
         ]
         done = parallel.parallel_map(train_folds, tasks, description=f"train {cell}")
@@ -84,7 +84,7 @@ def _groups(folds: int, *, stacked: bool) -> list[tuple[int, ...]]:
     return [tuple(map(int, group)) for group in np.array_split(np.arange(folds), groups)]
 
 
-def train_folds(task: Task) -> list[dict[str, Any]]:
+def train_folds(task: TrainTask) -> list[dict[str, Any]]:
     """Train some folds and write their networks; runs in a worker.
 
     Args:
@@ -105,7 +105,7 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
         facts = _facts(task, fold, fold_frames.genres)
         save_network(paths.fold(task.cell, fold), last.network, scaler, facts)
         best = fit.history[fit.best_epoch - 1]
-        logger.info(
+        log.info(
             "fold %d: best of %d epochs is %d, %.2f %% of validation frames, %.1f s",
             *(fold, len(fit.history), fit.best_epoch, best["valid_accuracy"], fit.seconds),
         )
@@ -115,7 +115,7 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
     return done
 
 
-def _fit(task: Task, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
+def _fit(task: TrainTask, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
     """Train with early stopping; the networks to keep are those, or (`training.refit`) trained once more."""
     from earlayers.learning.fitting import fit_folds, refit_folds
 
@@ -137,7 +137,7 @@ def _fit(task: Task, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
     return fits, refit_folds(data, method, epochs, checkpoint_folders=folders, **options)
 
 
-def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
+def _facts(task: TrainTask, fold: int, genres: Sequence[str]) -> dict[str, Any]:
     """What network.json says beside the network's shape."""
     return {
         "dataset": task.dataset,
@@ -182,8 +182,9 @@ def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict
     )
 
 
-def _spread(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _spread(values: list[float]) -> float | None:
+    # None as in the tables (`genres.scoring.over_folds`): a single fold has no spread
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def _curves(done: list[dict[str, Any]]) -> str:
