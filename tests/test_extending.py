@@ -134,6 +134,7 @@ def project(tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("EARLAYERS_JOBS", "1")
         write_params(folder)
+        paths.PARAMS.write_text(yaml.safe_dump(params.read() | {"hidden_units": [6]}))
         change("training", hidden_layers=2)
         change("methods.relu_sgd", max_epochs=3)
         for dataset in ("mine", "target"):

@@ -191,6 +191,6 @@ def _explain(source: str, error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-        found = "" if isinstance(item["input"], dict) else f", found {item['input']!r}"
-        lines.append(f"{source}: {place}: {item['msg']}{found}")
+        value = "" if isinstance(item["input"], dict) else f", found {item['input']!r}"
+        lines.append(f"{source}: {place}: {item['msg']}{value}")
     return "\n".join(lines)

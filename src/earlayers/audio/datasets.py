@@ -236,7 +236,7 @@ def find_sound(folder: Path) -> list[str]:
     Raises:
         UserError: when a folder cannot be read or a name is not valid UTF-8.
     """
-    found: list[str] = []
+    paths: list[str] = []
     seen: set[str] = set()
     real, linked = [""], list[str]()
     while real or linked:
@@ -251,8 +251,8 @@ def find_sound(folder: Path) -> list[str]:
             if (folder / path).is_dir():
                 (linked if (folder / path).is_symlink() else real).append(path)
             elif Path(name).suffix.lower() in SOUND:
-                found.append(path)
-    return sorted(found)
+                paths.append(path)
+    return sorted(paths)
 
 
 def _names(folder: Path) -> list[str]:

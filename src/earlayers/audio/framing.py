@@ -44,6 +44,13 @@ class FrontEndFunction:
     def __init__(
         self, transform: Callable[[torch.Tensor], torch.Tensor], dimensions: int, frame: int
     ) -> None:
+        """Wrap a transform.
+
+        Args:
+            transform: waveform, shape (samples,), -> frames, shape (dimensions, frames).
+            dimensions: numbers in a frame.
+            frame: samples in a frame.
+        """
         self.dimensions = dimensions
         self._transform = transform
         self._frame_samples = frame
@@ -106,6 +113,7 @@ class Spectrum(FrontEnd):
         window = None if self.window == "rectangular" else framing["window_fn"](self.frame_samples)
 
         def magnitudes(waveform: torch.Tensor) -> torch.Tensor:
+            """Shape (samples,) -> (bins, frames)."""
             return _magnitudes(waveform.unfold(0, self.frame_samples, self.hop_samples), window).T
 
         transform = _compressed(magnitudes, self.compression)
@@ -159,17 +167,18 @@ def _magnitudes(frames: torch.Tensor, window: torch.Tensor | None) -> torch.Tens
     """
     import torch
 
-    found = np.empty((len(frames), frames.shape[1] // 2 + 1), dtype=np.float32)
+    magnitudes = np.empty((len(frames), frames.shape[1] // 2 + 1), dtype=np.float32)
     for start in range(0, len(frames), FRAMES_IN_CACHE):
         part = slice(start, start + FRAMES_IN_CACHE)
         spectra = torch.fft.rfft(frames[part] if window is None else frames[part] * window)
-        np.abs(spectra.numpy(), out=found[part])
-    return torch.from_numpy(found)
+        np.abs(spectra.numpy(), out=magnitudes[part])
+    return torch.from_numpy(magnitudes)
 
 
 def _compressed(
     transform: Callable[[torch.Tensor], torch.Tensor], compression: str
 ) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The transform, waveform (samples,) -> magnitudes (dimensions, frames), with their compression."""
     # log(1 + x) of plain magnitudes: nearly linear below 1, about 54 dB under a full-scale sine
     return transform if compression == "none" else lambda waveform: transform(waveform).log1p_()
 

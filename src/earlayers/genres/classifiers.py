@@ -109,7 +109,7 @@ class RandomForest(Classifier):
         ]
 
     def fit(self, vectors: np.ndarray, targets: np.ndarray, seed: int) -> Any:
-        """Fit a forest by the library chosen; see `Classifier`."""
+        """Fit a forest by the library chosen: vectors (rows, features), targets (rows,); see `Classifier`."""
         forest = self.build(len(vectors), seed)
         if self.library == "scikit_learn":
             return forest.fit(vectors, targets)
@@ -166,6 +166,11 @@ def _grow_by_intelex(forest: Any, vectors: np.ndarray, targets: np.ndarray) -> A
     """Fill an unfitted forest with trees grown by scikit-learn-intelex: a third of the time, the same kind.
 
     What comes back is plain scikit-learn, to be asked and stored without the other library.
+
+    Args:
+        forest: unfitted; filled and returned.
+        vectors: float32, shape (rows, features).
+        targets: index of each row's genre, shape (rows,).
     """
     try:
         from sklearnex.ensemble import RandomForestClassifier

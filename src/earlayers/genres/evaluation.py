@@ -68,7 +68,7 @@ class FoldClips:
         )
 
     def among(self, *parts: str) -> np.ndarray:
-        """Indices of the clips in any of these parts."""
+        """Indices of the clips in any of these parts, rising, shape (clips in them,)."""
         return np.flatnonzero(np.isin(self.parts, parts))
 
     def rows(self, clip: int) -> slice:
@@ -201,7 +201,10 @@ def training_table(
 
 
 def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
-    """Room for a table; past a limit in a nameless file, whose pages the system may put aside."""
+    """Room for a table, float32, shape (units, rows).
+
+    Past a limit it lies in a nameless file, whose pages the system may put aside.
+    """
     if 4 * units * rows <= MEMORY_LIMIT_BYTES:
         return np.empty((units, rows), dtype=np.float32)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -212,7 +215,16 @@ def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
 def _chunks_of_frames(
     frames: np.ndarray, clips: FoldClips, chosen: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Frames of whole clips, about CHUNK_FRAMES at a time, and their place among those of all chosen."""
+    """Walk through the frames of whole clips, about CHUNK_FRAMES at a time.
+
+    Args:
+        frames: of a dataset, shape (frames, bins).
+        clips: where in it every clip lies.
+        chosen: indices of clips, shape (chosen,).
+
+    Yields:
+        The place of some frames among those of all chosen clips, and the frames, shape (frames, bins).
+    """
     ends = np.cumsum(clips.frames[chosen])
     chunk_of_clip = ends // CHUNK_FRAMES
     start = 0

@@ -126,6 +126,13 @@ def layer_vectors(statistics: np.ndarray, columns: Mapping[str, slice]) -> dict[
 
 
 def join_layers(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Put the window vectors of single layers together again: all means, then all variances."""
+    """Put the window vectors of single layers together again.
+
+    Args:
+        vectors: of each layer, shape (windows, 2 * units of the layer).
+
+    Returns:
+        All means, then all variances, shape (windows, 2 * units of all layers).
+    """
     halves = [np.split(layer, 2, axis=1) for layer in vectors]
     return np.hstack([means for means, _ in halves] + [variances for _, variances in halves])

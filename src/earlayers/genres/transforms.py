@@ -39,7 +39,7 @@ class Transform:
         return scaled if self.components is None else scaled @ self.components
 
     def genre_probabilities(self, frames: np.ndarray) -> None:
-        """A transform knows no genres."""
+        """None, whatever the frames, shape (frames, bins): a transform knows no genres."""
 
     def save(self, path: Path) -> None:
         """Write the transform as safetensors."""

@@ -36,7 +36,7 @@ def pieces(orders: dict[int, Tensor], piece_frames: int) -> list[FramePiece]:
     depend on them either.
 
     Args:
-        orders: for every fold the numbers of its frames.
+        orders: for every fold the numbers of its frames, int64, shape (frames,).
         piece_frames: frames of a piece and fold; a fold's last piece may hold fewer.
     """
     cut = []

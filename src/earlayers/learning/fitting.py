@@ -73,7 +73,7 @@ def fit(
     Raises:
         UserError: when another process trains with this folder, or the first epoch diverges.
     """
-    found = fit_folds(
+    fits = fit_folds(
         [data],
         method,
         hidden_units=hidden_units,
@@ -83,7 +83,7 @@ def fit(
         on_epoch=(lambda _, row: on_epoch(row)) if on_epoch else None,
         progress=[("", 0)] if progress else None,
     )
-    return found[0]
+    return fits[0]
 
 
 def fit_folds(

@@ -117,12 +117,13 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
 
 
 def _rows(table: FrameTable, track: int) -> np.ndarray:
+    """Numbers of a track's frames in the table, int64, shape (frames,)."""
     rows = table.rows(track)
     return np.arange(rows.start, rows.stop)
 
 
 def _shared(frames: np.ndarray) -> Any:
-    """The memory-mapped table as a tensor, without a copy: all processes share its pages."""
+    """The memory-mapped table, float32, shape (frames, bins), as a tensor: all processes share its pages."""
     with warnings.catch_warnings():
         # the map is read-only and so are we
         warnings.filterwarnings("ignore", message=".*not writable.*")

@@ -70,7 +70,7 @@ class FoldsModule(LightningModule):
         raise NotImplementedError
 
     def network_state(self, fold: int) -> dict[str, Tensor]:
-        """A copy of one fold's weights, as in `Network.state_dict`."""
+        """A copy of one fold's weights; names and shapes are those of `Network.state_dict`."""
         raise NotImplementedError
 
     def optimizer_state(self, fold: int) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class FoldsModule(LightningModule):
         raise NotImplementedError
 
     def restore(self, fold: int, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
-        """Go on with one fold from its weights and its optimiser's state."""
+        """Go on with one fold from its weights, shaped as in `network_state`, and its optimiser's state."""
         raise NotImplementedError
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -98,13 +98,13 @@ def refuse_unsafe(trainer: Trainer) -> None:
     Raises:
         ValueError: naming the setting, what was found, and what to do.
     """
-    found = {
+    settings = {
         "accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
         "gradient_clip_val": (trainer.gradient_clip_val, (None, 0, 0.0)),
         "precision": (trainer.precision, ("32-true", "64-true")),
         "devices": (trainer.num_devices * trainer.num_nodes, (1,)),
     }
-    for name, (value, allowed) in found.items():
+    for name, (value, allowed) in settings.items():
         if value not in allowed:
             raise ValueError(
                 f"Trainer({name}={value!r}) would give wrong steps without a word, "

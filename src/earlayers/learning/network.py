@@ -143,6 +143,15 @@ class TrainedNetwork:
     def _in_passes(
         self, frames: np.ndarray, compute: Callable[[Tensor], list[Tensor]]
     ) -> list[list[np.ndarray]]:
+        """Compute on some frames at a time.
+
+        Args:
+            frames: not standardised, shape (frames, bins).
+            compute: standardised frames, shape (frames, bins), -> arrays of shape (frames, units).
+
+        Returns:
+            For every pass what was computed.
+        """
         self.network.eval()
         # an empty clip still gives arrays of the right width
         starts = range(0, max(len(frames), 1), FRAMES_A_PASS)

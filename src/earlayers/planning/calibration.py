@@ -68,7 +68,7 @@ def calibrate(settings: Params, genres: int, folds_together: int) -> Units:
     try:
         # in this process, which holds to one thread meanwhile
         done = parallel.parallel_map(
-            lambda name: tasks[name](), list(tasks), description="calibrating", jobs=1
+            lambda name: tasks[name](), list(tasks), description="calibrating", processes=1
         )
     finally:
         logging.disable(logging.NOTSET)

@@ -204,6 +204,7 @@ def _layers(features: Path) -> list[str]:
 
 
 def _track_of_window(features: Path) -> np.ndarray:
+    """The index of each window's clip, never falling, shape (windows,)."""
     file = features / "windows.parquet"
     if not file.exists():
         raise UserError(f"{file} is missing: run the features stage of this cell first")

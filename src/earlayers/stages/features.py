@@ -163,7 +163,7 @@ def _run(
         tasks,
         description=description,
         name=name,
-        jobs=None if work_bytes > WORTH_PROCESSES_BYTES else 1,
+        processes=None if work_bytes > WORTH_PROCESSES_BYTES else 1,
     )
 
 
@@ -194,6 +194,7 @@ def _write_frames(data: Path, tracks: pd.DataFrame, chosen: Handmade, settings: 
     front_end = chosen.front_end.build(audio.sample_rate_hz)
 
     def work(path: str) -> np.ndarray:
+        """Frames of one clip, float32, shape (frames, dimensions)."""
         try:
             return front_end(decode(data / path, audio.sample_rate_hz, audio.clip_seconds).waveform)
         except Unreadable as reason:

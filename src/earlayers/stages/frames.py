@@ -71,6 +71,7 @@ def _write(
     """Write the frames of every track, in order, and yield its row of tracks.parquet."""
 
     def work(track: Track) -> tuple[dict[str, object], np.ndarray]:
+        """The facts about a file, and its frames, float32, shape (frames, dimensions)."""
         try:
             decoded = read(track)
         except Unreadable as reason:

@@ -30,10 +30,10 @@ def run(dataset: str) -> None:
         )
     listing = paths.frames(dataset) / "tracks.parquet"
     try:
-        found = pd.read_parquet(listing)
+        listed = pd.read_parquet(listing)
     except FileNotFoundError:
         raise UserError(f"{listing} is missing: run `earlayers frames {dataset}` first") from None
-    tracks = found[found["status"] == "ok"].reset_index(drop=True)
+    tracks = listed[listed["status"] == "ok"].reset_index(drop=True)
     where = str(paths.data(dataset))
     columns = settings.datasets[dataset].split.build(tracks, where)
     columns["transfer"] = transfer_parts(

@@ -72,7 +72,7 @@ class Vectors:
     windows: Path
 
     def open(self, clips: FoldClips) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The layer "input" with the vectors of every window; index of each window's clip."""
+        """The layer "input", shape (windows, 2 * units); index of each window's clip, shape (windows,)."""
         del clips  # windows of clips that are not used are there too, and belong to no part
         return {"input": np.load(self.file)}, pd.read_parquet(self.windows)["track"].to_numpy()
 
