@@ -187,7 +187,7 @@ def test_a_split_of_other_tracks_is_refused(project):
 
 
 def test_an_unknown_method_is_refused_with_the_choices(project):
-    with pytest.raises(UserError, match=r"must hold 'adam', found relu_sgd, relu_sgd_dropout"):
+    with pytest.raises(UserError, match=r"methods has no 'adam'; there are relu_sgd, relu_sgd_dropout"):
         train.run("scores", "adam", 6)
 
 

@@ -24,10 +24,7 @@ def run(dataset: str) -> None:
         UserError: when the usable tracks cannot be split as params.yaml says.
     """
     settings = params.load()
-    if dataset not in settings.datasets:
-        raise UserError(
-            f"params.yaml has no dataset {dataset!r}; datasets has {', '.join(settings.datasets)}"
-        )
+    chosen = params.entry(settings.datasets, dataset, "datasets")
     listing = paths.frames(dataset) / "tracks.parquet"
     try:
         listed = pd.read_parquet(listing)
@@ -35,7 +32,7 @@ def run(dataset: str) -> None:
         raise UserError(f"{listing} is missing: run `earlayers frames {dataset}` first") from None
     tracks = listed[listed["status"] == "ok"].reset_index(drop=True)
     where = str(paths.data(dataset))
-    columns = settings.datasets[dataset].split.build(tracks, where)
+    columns = chosen.split.build(tracks, where)
     columns["transfer"] = transfer_parts(
         tracks, where, settings.transfer.train_fraction, settings.transfer.seed
     )

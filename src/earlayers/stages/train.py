@@ -15,7 +15,6 @@ from earlayers import parallel, params, paths
 from earlayers.audio.scaling import Scaler
 from earlayers.audio.tables import fold_columns, load_split, load_table
 from earlayers.cells import name_of
-from earlayers.errors import UserError
 from earlayers.files import write_json, write_text
 from earlayers.learning.checkpoints import only_trainer
 from earlayers.learning.seeds import fold_seed
@@ -60,15 +59,14 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
         UserError: for an unknown key, a missing input, another trainer at work, or a worker that died.
     """
     settings = params.load()
-    if method not in settings.methods:
-        raise UserError(f"methods in params.yaml must hold {method!r}, found {', '.join(settings.methods)}")
+    optimizer = params.entry(settings.methods, method, "methods").optimizer
     cell = name_of(dataset, method, hidden_units)
     folds = fold_columns(load_split(paths.split(dataset)))
     states = paths.checkpoints(cell, 0).parent
     with only_trainer(states):
         tasks = [
             TrainTask(settings, dataset, method, hidden_units, group)
-            for group in _groups(len(folds), stacked=settings.methods[method].optimizer.stacked)
+            for group in _groups(len(folds), stacked=optimizer.stacked)
         ]
         done = parallel.parallel_map(train_folds, tasks, description=f"train {cell}")
         _write_results(dataset, method, hidden_units, [fold for group in done for fold in group])

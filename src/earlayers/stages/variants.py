@@ -41,10 +41,7 @@ def run(name: str) -> None:
     Raises:
         UserError: for an unknown name, or changes that params.yaml's rules refuse.
     """
-    variants = params.load().variants
-    if name not in variants:
-        raise UserError(f"variants has no {name!r}; there are {', '.join(variants)}")
-    variant = variants[name]
+    variant = params.entry(params.load().variants, name, "variants")
     before = params.read()
     after = changed(before, variant, name)
     folder = paths.variant(name)
