@@ -13,8 +13,9 @@ from timing import Row, cpu_seconds, in_turn, row
 
 from earlayers import paths
 from earlayers.audio.tables import load_split, load_table
+from earlayers.cells import name_of
 from earlayers.genres.classifiers import RandomForest, fit
-from earlayers.genres.evaluation import Clips, folds_of, frame_votes, window_votes
+from earlayers.genres.evaluation import FoldClips, folds_of, frame_votes, window_votes
 from earlayers.genres.representations import NetworkLayers, open_network
 
 GENRES = 10
@@ -118,7 +119,7 @@ def measure_frames(quick: bool) -> tuple[list[Row], dict[str, Any]]:
 
 def accuracy_of_windows() -> dict[str, Any] | str:
     """Percent of test clips by fold, on the default data; a reason where the pipeline has not run."""
-    features = paths.features(paths.key(*CELL))
+    features = paths.features(name_of(*CELL))
     if not (features / "windows.parquet").exists():
         return f"{features} is missing: run dvc repro"
     clip_of_row = pd.read_parquet(features / "windows.parquet")["track"].to_numpy()
@@ -136,12 +137,12 @@ def accuracy_of_windows() -> dict[str, Any] | str:
 
 def accuracy_of_frames() -> dict[str, Any] | str:
     """The same with every frame of a clip; our trees draw as many as at the paper's size, a larger share."""
-    if not paths.network(paths.key(*CELL), 0).exists() or not paths.frames(CELL[0]).exists():
+    if not paths.fold(name_of(*CELL), 0).exists() or not paths.frames(CELL[0]).exists():
         return "models or frames of the default data are missing: run dvc repro"
     frames = load_table(paths.frames(CELL[0])).frames
     found: dict[str, list[float]] = {"ours": [], "plain": []}
     for fold, clips in enumerate(default_folds()):
-        layer = OneLayer(open_network(paths.network(paths.key(*CELL), fold)))
+        layer = OneLayer(open_network(paths.fold(name_of(*CELL), fold)))
         drawn: dict[str, int | str] = {"ours": DRAWN_FRAMES, "plain": "all"}
         for name in found:
             forest = settings(ACCURACY_TREES, plain=name == "plain", max_samples=drawn[name])
@@ -168,13 +169,15 @@ class OneLayer:
         """No opinion of its own."""
 
 
-def default_folds() -> list[Clips]:
+def default_folds() -> list[FoldClips]:
     """The folds of the default data."""
     table, split = load_table(paths.frames(CELL[0])), load_split(paths.split(CELL[0]))
-    return [Clips.of(table.tracks, split, f"fold_{fold}", table.genres) for fold in range(folds_of(split))]
+    return [
+        FoldClips.of(table.tracks, split, f"fold_{fold}", table.genres) for fold in range(folds_of(split))
+    ]
 
 
-def percent(votes: list[Any], clips: Clips) -> float:
+def percent(votes: list[Any], clips: FoldClips) -> float:
     """Test clips whose genre was found."""
     return 100 * float(np.mean([vote.winner for vote in votes] == clips.targets[clips.among("test")]))
 

@@ -18,10 +18,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from earlayers.learning.alignment import aligned, aligned_copy
-from earlayers.learning.batches import StackedBatches
 from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
-from earlayers.learning.modules import StackedSgdModule
 from earlayers.learning.runs import FoldRun
 
 BINS, GENRES, LAYERS, FOLDS = 513, 10, 3, 4
@@ -143,8 +141,8 @@ class Contest:
     def ours(self) -> float:
         """All folds as one stack, frames cut and standardised as they are used."""
         runs = [FoldRun(fold, seed, 1, 1) for seed, fold in enumerate(self.folds)]
-        module = StackedSgdModule(runs, self.networks(), "softmax", self.method.optimizer)
-        return one_epoch(module, datamodule=StackedBatches(runs, self.batch_frames))
+        module = self.method.optimizer.build(runs, self.networks(), "softmax")
+        return one_epoch(module, datamodule=module.batches())
 
     def lightning(self) -> float:
         """Fold after fold: Trainer and DataLoader over a TensorDataset that is standardised already."""

@@ -12,16 +12,17 @@ import pandas as pd
 import yaml
 
 from earlayers import paths
+from earlayers.cells import name_of
 from earlayers.files import write_json
 
 ROOT = Path(__file__).parent.parent
 _MENU = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 GENRES = ["high", "low", "middle"]
 METHOD, UNITS, FOREST = "relu_sgd", 6, "random_forest"
-CELL = paths.key("scores", METHOD, UNITS)
-CLASSIFIED = paths.key(CELL, FOREST)
-TRANSFERRED = paths.key("scores", "tunes", METHOD, UNITS, FOREST)
-HANDMADE = paths.key("scores", "mfcc", FOREST)
+CELL = name_of("scores", METHOD, UNITS)
+CLASSIFIED = name_of(CELL, FOREST)
+TRANSFERRED = name_of("scores", "tunes", METHOD, UNITS, FOREST)
+HANDMADE = name_of("scores", "mfcc", FOREST)
 
 
 def write_params(folder: Path, **changes: object) -> dict:
@@ -118,7 +119,7 @@ def write_models(cell: str = CLASSIFIED, folds: int = 2, layer: str = "2", hidde
     for fold in range(folds):
         torch.manual_seed(fold)
         network = Network(513, hidden_units, 3, len(GENRES), "relu")
-        folder = paths.network(cell.removesuffix(f"-{FOREST}"), fold)
+        folder = paths.fold(cell.removesuffix(f"-{FOREST}"), fold)
         facts = {"dataset": dataset, "method": method, "fold": fold, "output": "softmax", "genres": GENRES}
         facts |= {"audio": params["audio"], "frames": params["frames"]}
         save_network(folder, network, _Scaler(), facts)
@@ -133,7 +134,7 @@ def write_models(cell: str = CLASSIFIED, folds: int = 2, layer: str = "2", hidde
             "windows": params["windows"],
             "genres": GENRES,
         }
-        save_classifier(paths.network(cell, fold), forest, facts)
+        save_classifier(paths.fold(cell, fold), forest, facts)
 
 
 class _Scaler:
@@ -145,8 +146,8 @@ def write_project(folder: Path, *methods: str) -> None:
     """Results of learned cells and a baseline, no models and predictions; call it inside `folder`."""
     write_params(folder, methods={name: _MENU["methods"][name] for name in methods})
     for method in methods:
-        cell = paths.key("scores", method, UNITS)
+        cell = name_of("scores", method, UNITS)
         write_training(cell)
-        write_classified(paths.key(cell, FOREST))
-        write_transferred(paths.key("scores", "tunes", method, UNITS, FOREST))
+        write_classified(name_of(cell, FOREST))
+        write_transferred(name_of("scores", "tunes", method, UNITS, FOREST))
     write_classified(HANDMADE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from earlayers import champion, params, paths
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.reporting.model_card import model_card
 from tests import synthetic
@@ -38,13 +39,13 @@ def test_of_equal_cells_the_first_by_name_is_chosen_whatever_the_order(project):
 def test_of_equal_sizes_the_smaller_network_is_chosen(project):
     synthetic.write_params(project, hidden_units=[6, 40])
     for units in (6, 40):
-        synthetic.write_training(paths.key("scores", "relu_sgd", units))
-        synthetic.write_classified(paths.key("scores", "relu_sgd", units, FOREST))
+        synthetic.write_training(name_of("scores", "relu_sgd", units))
+        synthetic.write_classified(name_of("scores", "relu_sgd", units, FOREST))
     assert champion.choose(params.load()).cell.hidden_units == 6
 
 
 def test_the_fold_is_that_of_the_best_network_on_validation_frames(project):
-    synthetic.write_training(paths.key("scores", "relu_sgd", 6), valid=(70.0, 64.0))
+    synthetic.write_training(name_of("scores", "relu_sgd", 6), valid=(70.0, 64.0))
     assert champion.choose(params.load()).fold == 0
 
 

@@ -44,13 +44,13 @@ def name(number: int) -> str:
 
 
 def test_results_keep_the_order_of_the_items():
-    found = parallel.parallel_map(square_slowly_first, range(6), description="squares", jobs=2)
+    found = parallel.parallel_map(square_slowly_first, range(6), description="squares", processes=2)
     assert found == [0, 1, 4, 9, 16, 25]
 
 
 def test_every_worker_is_another_process_with_one_thread():
     for threads, variable, process in parallel.parallel_map(
-        threads_and_process, range(2), description="threads", jobs=2
+        threads_and_process, range(2), description="threads", processes=2
     ):
         assert (threads, variable) == (1, "1")
         assert process != os.getpid()
@@ -73,7 +73,7 @@ def test_workers_that_are_used_again_work_in_the_folder_of_their_parent(monkeypa
     for folder in (tmp_path / "first", tmp_path / "second"):
         folder.mkdir()
         monkeypatch.chdir(folder)
-        found = parallel.parallel_map(folder_of_work, range(4), description="folders", jobs=2)
+        found = parallel.parallel_map(folder_of_work, range(4), description="folders", processes=2)
         assert set(found) == {str(folder)}
 
 
@@ -81,18 +81,22 @@ def test_a_worker_that_dies_is_reported_with_its_item_and_process():
     with pytest.raises(
         UserError, match=r"frames: a worker process died while at work on .*clip_3\.wav \(process \d+\)"
     ):
-        parallel.parallel_map(die_on_three, range(8), description="frames", jobs=2, name=name)
+        parallel.parallel_map(die_on_three, range(8), description="frames", processes=2, name=name)
 
 
 def test_the_pool_works_again_after_a_death():
-    assert parallel.parallel_map(square_slowly_first, range(3), description="squares", jobs=2) == [0, 1, 4]
+    assert parallel.parallel_map(square_slowly_first, range(3), description="squares", processes=2) == [
+        0,
+        1,
+        4,
+    ]
 
 
 def test_what_the_function_raises_comes_through():
     with pytest.raises(UserError, match="item 0 must be even"):
-        parallel.parallel_map(refuse, [0], description="x", jobs=1)
+        parallel.parallel_map(refuse, [0], description="x", processes=1)
     with pytest.raises(UserError, match="must be even"):
-        parallel.parallel_map(refuse, [0, 1], description="x", jobs=2)
+        parallel.parallel_map(refuse, [0, 1], description="x", processes=2)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])

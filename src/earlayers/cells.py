@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earlayers import files, paths
 from earlayers.errors import UserError
-from earlayers.params import Params
+
+if TYPE_CHECKING:
+    from earlayers.params import Params
+
+
+def name_of(*parts: str | int) -> str:
+    """The name of a cell: its DVC key, its folder under models/ and its MLflow run name."""
+    return "-".join(str(part) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Cell:
         """The name of the trained cell that this one rests on, "" for hand-made features."""
         if self.hidden_units is None:
             return ""
-        return paths.key(self.source or self.dataset, self.representation, self.hidden_units)
+        return name_of(self.source or self.dataset, self.representation, self.hidden_units)
 
     def result(self) -> Any:
         """Read its results JSON."""
@@ -70,12 +77,12 @@ def transferred(params: Params) -> list[Cell]:
     """List the cells of Table 2: every pair of datasets, then the baselines of each target."""
     learned = [item for item in _representations(params) if item[1] is not None]
     handmade = [item for item in _representations(params) if item[1] is None]
-    found = []
+    cells = []
     for target in params.transfer_to:
         for classifier in params.classifiers:
             for source, items in [*((source, learned) for source in params.learn_on), ("", handmade)]:
-                found += [_cell("transfer", source, target, *item, classifier) for item in items]
-    return found
+                cells += [_cell("transfer", source, target, *item, classifier) for item in items]
+    return cells
 
 
 def require(cells: Sequence[Cell]) -> None:
@@ -106,7 +113,7 @@ def _cell(
     command = stage if units else f"{stage}-handmade"
     return Cell(
         stage=stage,
-        name=paths.key(*parts),
+        name=name_of(*parts),
         command=" ".join([command, *parts]),
         source=source,
         dataset=dataset,

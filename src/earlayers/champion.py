@@ -10,6 +10,7 @@ from earlayers import paths
 from earlayers.cells import Cell, classified
 from earlayers.errors import UserError
 from earlayers.files import read_json
+from earlayers.genres import scoring
 
 if TYPE_CHECKING:
     from earlayers.params import Params
@@ -34,12 +35,12 @@ class Champion:
     @property
     def network_folder(self) -> Path:
         """Where the network lies."""
-        return paths.network(self.cell.network, self.fold)
+        return paths.fold(self.cell.network, self.fold)
 
     @property
     def forest_folder(self) -> Path:
         """Where the forest lies."""
-        return paths.network(self.cell.name, self.fold)
+        return paths.fold(self.cell.name, self.fold)
 
 
 def choose(params: Params) -> Champion:
@@ -51,15 +52,15 @@ def choose(params: Params) -> Champion:
     Raises:
         UserError: when no learned cell has been classified yet.
     """
-    found = []
+    ranked = []
     for cell, result in _candidates(params):
         layer, accuracy = best_layer(result)
         # of equals the smaller network, then the first by name: the choice must not depend on the order
-        found.append(((-accuracy, cell.hidden_units, cell.name), cell, layer))
-    if not found:
+        ranked.append(((-accuracy, cell.hidden_units, cell.name), cell, layer))
+    if not ranked:
         folder = paths.result("classify", "x").parent
         raise UserError(f"no learned cell has results under {folder}: run `dvc repro` first")
-    (loss, _, _), cell, layer = min(found, key=lambda item: item[0])
+    (loss, _, _), cell, layer = min(ranked, key=lambda item: item[0])
     return Champion(cell, best_fold(cell), layer, -loss)
 
 
@@ -81,7 +82,7 @@ def best_layer(result: Any) -> tuple[str, float]:
         result: content of results/classify/<cell>.json of a learned cell.
     """
     layers = result["validation"]["window"]
-    layer = max(layers, key=lambda name: layers[name]["mean"] or 0)
+    layer = scoring.best_layer(layers)
     return layer, float(layers[layer]["mean"] or 0)
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from earlayers import __version__, paths
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 
 # parts of the house that can be removed: the folder and its line here; each has commands.py with `app`, and
@@ -141,7 +142,7 @@ def _run(stage: str, *keys: str | int, function: str = "run") -> None:
     """Run a stage, then tell the annexes that its results are on disk."""
     getattr(importlib.import_module(f"earlayers.stages.{stage}"), function)(*keys)
     for tell in _listeners():
-        tell(stage, paths.key(*keys))
+        tell(stage, name_of(*keys))
 
 
 def _annexes() -> list[ModuleType]:

@@ -1,4 +1,4 @@
-"""Work side by side in processes of one thread each. The only file that knows joblib or Dask.
+"""Work side by side in processes of one thread each. The only file that knows joblib.
 
 Resources come from the environment, since they must not change results: EARLAYERS_JOBS (processes) and
 EARLAYERS_DEVICE (`cpu`, `cuda`, `auto`).
@@ -37,12 +37,14 @@ def jobs() -> int:
     Raises:
         UserError: when EARLAYERS_JOBS is not a positive number.
     """
-    found = os.environ.get("EARLAYERS_JOBS", "")
-    if not found:
+    number = os.environ.get("EARLAYERS_JOBS", "")
+    if not number:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not found.isdigit() or int(found) < 1:
-        raise UserError(f"EARLAYERS_JOBS must be a positive whole number, found {found!r} in the environment")
-    return int(found)
+    if not number.isdigit() or int(number) < 1:
+        raise UserError(
+            f"EARLAYERS_JOBS must be a positive whole number, found {number!r} in the environment"
+        )
+    return int(number)
 
 
 def device() -> str:
@@ -51,12 +53,12 @@ def device() -> str:
     Raises:
         UserError: when EARLAYERS_DEVICE is not one of `DEVICES`.
     """
-    found = os.environ.get("EARLAYERS_DEVICE") or "cpu"
-    if found not in DEVICES:
+    wanted = os.environ.get("EARLAYERS_DEVICE") or "cpu"
+    if wanted not in DEVICES:
         raise UserError(
-            f"EARLAYERS_DEVICE must be one of {', '.join(DEVICES)}, found {found!r} in the environment"
+            f"EARLAYERS_DEVICE must be one of {', '.join(DEVICES)}, found {wanted!r} in the environment"
         )
-    return found
+    return wanted
 
 
 def accelerator() -> str:
@@ -70,13 +72,13 @@ def accelerator() -> str:
         return wanted
     import torch
 
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and found != wanted:
+    present = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and present != wanted:
         raise UserError(
             f"EARLAYERS_DEVICE=cuda needs a GPU and a build of torch for it, found torch {torch.__version__} "
             "without one: set it to auto or cpu"
         )
-    return found
+    return present
 
 
 def parallel_map(
@@ -84,7 +86,7 @@ def parallel_map(
     items: Sequence[Item],
     *,
     description: str,
-    jobs: int | None = None,
+    processes: int | None = None,
     name: Callable[[Item], str] = str,
 ) -> list[Result]:
     """Call a function on every item, in several processes with one thread each.
@@ -95,7 +97,7 @@ def parallel_map(
         function: of a module, so that a worker can import it.
         items: what to call it with.
         description: of the progress bar.
-        jobs: processes; None takes `jobs()`. One works in this process.
+        processes: how many at most; None takes `jobs()`. One works in this process.
         name: what an item is called in errors and in the workers' log lines.
 
     Returns:
@@ -104,7 +106,7 @@ def parallel_map(
     Raises:
         WorkerDied: when a worker process died, naming its items. What the function raises comes through.
     """
-    workers = min(globals()["jobs"]() if jobs is None else jobs, len(items))
+    workers = min(jobs() if processes is None else processes, len(items))
     if workers <= 1:
         with _one_thread():
             return [function(item) for item in _progress(items, description, len(items))]

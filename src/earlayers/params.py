@@ -15,6 +15,7 @@ from earlayers.audio.framing import FrontEnd
 from earlayers.errors import UserError
 from earlayers.files import write_text
 from earlayers.genres.classifiers import Classifier
+from earlayers.genres.handmade import Handmade
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Search
 from earlayers.settings import Settings
@@ -47,14 +48,6 @@ class Training(Settings):
     seed: int
     hidden_layers: Positive
     refit: bool
-
-
-class Handmade(Settings):
-    """A baseline: a front end and a transform fitted on training frames."""
-
-    front_end: FrontEnd
-    transform: Literal["standardise", "pca_whitening"]
-    components: Positive
 
 
 class Transfer(Settings):
@@ -198,6 +191,6 @@ def _explain(source: str, error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-        found = "" if isinstance(item["input"], dict) else f", found {item['input']!r}"
-        lines.append(f"{source}: {place}: {item['msg']}{found}")
+        value = "" if isinstance(item["input"], dict) else f", found {item['input']!r}"
+        lines.append(f"{source}: {place}: {item['msg']}{value}")
     return "\n".join(lines)

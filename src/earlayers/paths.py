@@ -23,18 +23,13 @@ def split(dataset: str) -> Path:
     return Path("build/splits") / f"{dataset}.csv"
 
 
-def key(*parts: str | int) -> str:
-    """The name of a matrix cell: its DVC key, its folder under models/ and its MLflow run name."""
-    return "-".join(str(part) for part in parts)
-
-
 def model(cell: str) -> Path:
     """The folder of a cell's networks (train) or forests (classify): fold_<k>/... ."""
     return Path("models") / cell
 
 
-def network(cell: str, fold: int) -> Path:
-    """The folder of one fold's network: network.safetensors and network.json."""
+def fold(cell: str, fold: int) -> Path:
+    """The folder of one fold's network (train: network.*) or forest (classify: forest.*)."""
     return model(cell) / f"fold_{fold}"
 
 

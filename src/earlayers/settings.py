@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
+
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError, core_schema
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
 
 
 class Settings(BaseModel):
@@ -13,3 +19,49 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Kind(Settings):
+    """Settings of which there are several kinds, one class each: optimisers, classifiers, front ends, ...
+
+    The direct subclass says what all kinds share and is the type of a field. Each of its subclasses is a
+    kind, named by a `Literal` in the field `chosen_by`; to define one, wherever, is to add it.
+    """
+
+    chosen_by: ClassVar[str] = "name"
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Every kind that is defined so far, by name, in the order of their definition."""
+        own = cls.model_fields.get(cls.chosen_by)
+        kinds: dict[str, type[Self]] = dict.fromkeys(get_args(own.annotation), cls) if own else {}
+        for kind in cls.__subclasses__():
+            kinds |= kind.kinds()
+        return kinds
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Validate a kind by its own fields, and what all kinds share by looking the kind up first."""
+        if cls.chosen_by in cls.model_fields:
+            return handler(source)
+        # what is dumped is what the kind holds, not only what all kinds share
+        whole = core_schema.wrap_serializer_function_ser_schema(
+            lambda value, dump: dump(value), schema=core_schema.any_schema()
+        )
+        # a union, pydantic's way of doing this, would have to be written after the last kind
+        return core_schema.no_info_plain_validator_function(cls._chosen, serialization=whole)
+
+    @classmethod
+    def _chosen(cls, content: Any) -> Self:
+        if isinstance(content, cls):
+            return content
+        name, kinds = content.get(cls.chosen_by) if isinstance(content, dict) else None, cls.kinds()
+        if name not in kinds:
+            raise PydanticCustomError(
+                "kind",
+                "{key} must be one of {names}, found {name}",
+                {"key": cls.chosen_by, "names": ", ".join(map(repr, kinds)), "name": repr(name)},
+            )
+        return kinds[name].model_validate(content)

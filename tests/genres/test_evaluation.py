@@ -5,7 +5,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from earlayers.errors import UserError
 from earlayers.genres import classifiers, evaluation
-from earlayers.genres.evaluation import Clips, frame_votes, training_table, window_votes
+from earlayers.genres.evaluation import FoldClips, frame_votes, training_table, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table
 from earlayers.genres.voting import Vote
 from tests.genres.test_classifiers import FOREST
@@ -30,7 +30,7 @@ class TwoLayers:
 
 def make_fold(seed=0):
     targets = np.repeat(range(3), 8)
-    clips = Clips(np.cumsum(LENGTHS) - LENGTHS, LENGTHS, targets, PARTS, 3)
+    clips = FoldClips(np.cumsum(LENGTHS) - LENGTHS, LENGTHS, targets, PARTS, 3)
     noise = np.random.default_rng(seed).normal(size=(LENGTHS.sum(), 4))
     return (noise + np.repeat(targets, LENGTHS)[:, None]).astype(np.float32), clips
 
@@ -132,7 +132,7 @@ def test_genres_of_the_clips_that_are_voted_for_are_never_looked_at():
     _, clips = make_fold()
     vectors, clip_of_row = window_rows()
     hidden = np.where(np.isin(PARTS, ["test", ""]), 0, clips.targets)
-    blind = Clips(clips.first_frames, clips.frames, hidden, clips.parts, 3)
+    blind = FoldClips(clips.first_frames, clips.frames, hidden, clips.parts, 3)
     results = [
         window_votes(FOREST, vectors, clip_of_row, fold, learn=("train", "valid"), ask="test", seed=0)[1]
         for fold in (clips, blind)
@@ -147,7 +147,7 @@ def tables(parts):
 
 
 def test_clips_take_their_parts_and_the_indices_of_their_genres():
-    clips = Clips.of(*tables(["train", "valid", "test", ""]), "fold_1", ["a", "b"])
+    clips = FoldClips.of(*tables(["train", "valid", "test", ""]), "fold_1", ["a", "b"])
     np.testing.assert_array_equal(clips.targets, [1, 0, 1, 0])
     np.testing.assert_array_equal(clips.among("train", "test"), [0, 2])
     assert clips.rows(2) == slice(2, 3)
@@ -156,12 +156,12 @@ def test_clips_take_their_parts_and_the_indices_of_their_genres():
 def test_a_split_of_other_tracks_is_refused():
     tracks, split = tables(["train", "valid", "test", ""])
     with pytest.raises(UserError, match="run the split stage again"):
-        Clips.of(tracks, split.iloc[::-1], "fold_0", ["a", "b"])
+        FoldClips.of(tracks, split.iloc[::-1], "fold_0", ["a", "b"])
 
 
 def test_a_fold_without_test_tracks_is_refused():
     with pytest.raises(UserError, match="fold_0 of the split has no test tracks"):
-        Clips.of(*tables(["train", "valid", "train", ""]), "fold_0", ["a", "b"])
+        FoldClips.of(*tables(["train", "valid", "train", ""]), "fold_0", ["a", "b"])
 
 
 def test_predictions_have_a_row_for_every_vote_with_the_contracts_columns():

@@ -9,7 +9,6 @@ from earlayers.learning.alignment import aligned
 from earlayers.learning.batches import Cuts, EpochSampler
 from earlayers.learning.fitting import _resident, fit_folds
 from earlayers.learning.folds import FoldData
-from earlayers.learning.modules import HessianFreeModule, StackedSgdModule
 from earlayers.learning.runs import FoldRun
 from earlayers.learning.stack import Stack
 from tests.learning.test_fitting import METHODS, weights_equal
@@ -71,7 +70,7 @@ def test_every_tensor_of_a_fold_moves(monkeypatch):
 def test_an_sgd_epoch_never_waits_for_the_host(name):
     runs = make_runs(2)
     method = METHODS[name]
-    module = StackedSgdModule(runs, networks_of(method, runs), method.output, method.optimizer)
+    module = method.optimizer.build(runs, networks_of(method, runs), method.output)
     module.step = lambda closure, **keywords: module.method.step(closure, **keywords)
     (pieces,) = EpochSampler(runs, 16)
     with HostReads() as reads:
@@ -86,7 +85,7 @@ def test_the_reads_of_a_hessian_free_step_do_not_grow_with_its_iterations():
         # codes of Bernoulli outputs are checked by the host, on a CPU alone
         method = make_hessian_free(settings, output="softmax")
         (run,) = make_runs(1)
-        module = HessianFreeModule(run, networks_of(method, [run])[0], method.output, method.optimizer)
+        module = method.optimizer.build([run], networks_of(method, [run]), method.output)
         module.step = lambda closure, **keywords: module.method.step(closure, **keywords)
         with HostReads() as reads:
             module.train_epoch(run.data.part(run.data.train_rows))
@@ -156,7 +155,7 @@ def test_training_on_a_gpu_follows_training_on_the_cpu(name, monkeypatch, tmp_pa
 def test_an_sgd_epoch_on_a_gpu_does_not_synchronise():
     runs = make_runs(2, "cuda")
     method = METHODS["dropout"]
-    module = StackedSgdModule(runs, networks_of(method, runs), method.output, method.optimizer).to("cuda")
+    module = method.optimizer.build(runs, networks_of(method, runs), method.output).to("cuda")
     (pieces,) = EpochSampler(runs, 16)
     chances = [torch.Generator("cuda").manual_seed(seed) for seed in range(2)]
     cuts = list(Cuts([run.data for run in runs], pieces))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from earlayers.learning.runs import FoldRun
 from earlayers.learning.seeds import Purpose, fold_seed, purpose_seed
-from tests.learning.tiny import make_hessian_free, make_method
+from tests.learning.tiny import make_folds, make_hessian_free, make_method
 
 
 @pytest.mark.parametrize("name", ["dropout", "input_dropout"])
@@ -19,8 +20,10 @@ def test_an_unknown_optimizer_is_refused_with_the_choices():
 
 
 def test_settings_reach_the_optimizer():
-    network = make_method().build(4, 3, 5, 2, seed=0)
-    optimizer = make_hessian_free({"damping": 7.0, "cg_max_iterations": 9}).optimizer.build(network)
+    (data,) = make_folds()
+    method = make_hessian_free({"damping": 7.0, "cg_max_iterations": 9})
+    network = method.build(data.frames.shape[1], 3, 5, 2, seed=0)
+    optimizer = method.optimizer.build([FoldRun(data, 0, 1, 1)], [network], "sigmoid").method
     assert optimizer.param_groups[0]["damping"] == 7.0
     assert optimizer.options.cg_max_iterations == 9
 

@@ -30,6 +30,11 @@ def make_frames(folds: int) -> tuple[Tensor, Tensor]:
     return frames, torch.randint(GENRES, (folds, FRAMES), generator=chance)
 
 
+def make_optimizer(method: Method, stack: Stack) -> StackedSgd:
+    names = ("learning_rate", "momentum", "weight_decay")
+    return StackedSgd(stack.weights, **{name: getattr(method.optimizer, name) for name in names})
+
+
 def descend(stack: Stack, optimizer: StackedSgd, batches: Batches) -> Tensor:
     logits = aligned(*batches.classes.shape, GENRES, like=batches.frames)
     folds = slice(0, len(logits))
@@ -54,7 +59,7 @@ def test_an_epoch_equals_automatic_differentiation_and_torch_sgd(activation, out
     method = make_method(settings, activation=activation, output=output)
     (network,) = make_networks(method)
     stack = Stack([network], output)
-    optimizer = method.optimizer.build(stack)
+    optimizer = make_optimizer(method, stack)
     frames, classes = make_frames(1)
     descend(stack, optimizer, Batches(frames, classes, [None] * 3, BATCH))
 
@@ -109,7 +114,7 @@ def test_dropout_equals_automatic_differentiation_through_the_same_masks(activat
     for layer, mask in zip(network.layers, batches.masks, strict=False):
         below = getattr(torch, activation)(layer(below)) * mask[0]
     functional.cross_entropy(network.layers[-1](below), classes[0]).backward()
-    descend(stack, method.optimizer.build(stack), batches)
+    descend(stack, make_optimizer(method, stack), batches)
     for name, parameter in network.named_parameters():
         expected = parameter.detach() - method.optimizer.learning_rate * parameter.grad
         # the masks are drawn in float32
@@ -144,7 +149,7 @@ def test_a_fold_in_a_stack_gets_bit_for_bit_what_it_gets_alone(batch_frames):
         batches = stack.batches(aligned_copy(frames[folds]), classes[folds], chances, batch_frames)
         logits = aligned(*batches.classes.shape, GENRES)
         here = slice(0, len(logits))
-        method.optimizer.build(stack).step(lambda: stack.descend(here, batches, logits), folds=here)
+        make_optimizer(method, stack).step(lambda: stack.descend(here, batches, logits), folds=here)
         return stack
 
     together, pair = train(slice(0, 4)), train(slice(1, 3))
@@ -159,7 +164,7 @@ def test_logits_are_those_from_before_each_update():
     (network,) = make_networks(method)
     stack = Stack([copy.deepcopy(network)], "softmax")
     frames, classes = make_frames(1)
-    logits = descend(stack, method.optimizer.build(stack), Batches(frames, classes, [None] * 3, BATCH))
+    logits = descend(stack, make_optimizer(method, stack), Batches(frames, classes, [None] * 3, BATCH))
     with torch.no_grad():
         torch.testing.assert_close(logits[0, :BATCH], network(frames[0, :BATCH, :-1]))
     assert not torch.allclose(logits[0, BATCH:], network(frames[0, BATCH:, :-1]))
@@ -172,7 +177,7 @@ def test_a_fold_that_is_left_out_does_not_move():
     frames, classes = make_frames(1)
     batches = Batches(frames, classes, [None] * 3, BATCH)
     logits = torch.empty(1, FRAMES, GENRES, dtype=torch.float64)
-    optimizer = method.optimizer.build(stack)
+    optimizer = make_optimizer(method, stack)
     optimizer.step(lambda: stack.descend(slice(1, 2), batches, logits), folds=slice(1, 2))
     moved = [
         any(not torch.equal(stack.network_state(fold)[name], value) for name, value in before[fold].items())

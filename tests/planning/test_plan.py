@@ -13,7 +13,7 @@ from earlayers import cli, params, paths
 from earlayers.planning import plan
 from earlayers.planning.page import page
 from earlayers.planning.sample import made_up, size_of
-from earlayers.planning.steps import Step, steps
+from earlayers.planning.steps import PlannedStep, steps
 from tests.helpers import ROOT, make_corpus
 from tests.test_pipeline import tiny_params
 
@@ -38,7 +38,7 @@ def test_made_up_genres_overlap_and_differ():
 
 def test_a_plan_says_what_does_not_fit_and_adds_the_largest_scratch():
     settings = params.load(ROOT / "params.paper.yaml")
-    cells = [Step("train", {"dataset": "gtzan", "method": name, "units": 5}, [], []) for name in "abc"]
+    cells = [PlannedStep("train", {"dataset": "gtzan", "method": name, "units": 5}, [], []) for name in "abc"]
     rows = [
         plan.Cost(cells[0], (3600.0, 7200.0), 9e14, 1e9, 0.0),
         plan.Cost(cells[1], (1800.0, 1800.0), 1e9, 2e9, 7e14),

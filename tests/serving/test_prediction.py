@@ -23,7 +23,7 @@ from tests.helpers import tone
 from tests.synthetic import CELL, CLASSIFIED, GENRES
 
 RATE_HZ = 22050
-NETWORK, FOREST = paths.network(CELL, 1), paths.network(CLASSIFIED, 1)
+NETWORK, FOREST = paths.fold(CELL, 1), paths.fold(CLASSIFIED, 1)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_a_timeline_is_drawn_for_every_readable_file(project):
 
 def test_the_champion_s_best_fold_is_taken_unless_told_otherwise(project):
     assert prediction.find_model("champion", None) == (NETWORK, FOREST)
-    assert prediction.find_model(CLASSIFIED, 0) == (paths.network(CELL, 0), paths.network(CLASSIFIED, 0))
+    assert prediction.find_model(CLASSIFIED, 0) == (paths.fold(CELL, 0), paths.fold(CLASSIFIED, 0))
     with pytest.raises(UserError, match=rf"models/{CELL}/fold_7 is missing"):
         prediction.find_model(CLASSIFIED, 7)
     with pytest.raises(UserError, match=rf"no model 'nothing'.*\n  champion\n  {CLASSIFIED}"):
@@ -210,7 +210,7 @@ def test_a_forest_file_with_a_type_of_its_own_is_refused_by_name(project):
 
 
 def test_a_forest_of_another_network_is_refused(project):
-    shutil.copytree(paths.network(CLASSIFIED, 0), FOREST, dirs_exist_ok=True)
+    shutil.copytree(paths.fold(CLASSIFIED, 0), FOREST, dirs_exist_ok=True)
     with pytest.raises(UserError, match="fitted on another network"):
         prediction.predict(["clip.wav"])
 

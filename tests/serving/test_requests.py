@@ -22,7 +22,7 @@ def model(tmp_path_factory):
         synthetic.write_project(tmp_path_factory.getbasetemp(), synthetic.METHOD)
         synthetic.write_params(paths.PARAMS.absolute().parent)
         synthetic.write_models(folds=1)
-        yield predictor.load(paths.network(synthetic.CELL, 0), paths.network(synthetic.CLASSIFIED, 0))
+        yield predictor.load(paths.fold(synthetic.CELL, 0), paths.fold(synthetic.CLASSIFIED, 0))
 
 
 def audio(seconds: float = 6.0, name: str = "WAV") -> str:

@@ -87,7 +87,7 @@ def test_the_networks_own_vote_is_the_majority_of_its_frames(learned):
     own = predictions[predictions["classifier"] == "network"].set_index("path")
     for track in (0, 13):
         row = own.loc[table.tracks["path"][track]]
-        network = load_network(paths.network("scores-relu_sgd-6", row["fold"]))
+        network = load_network(paths.fold("scores-relu_sgd-6", row["fold"]))
         probabilities = network.probabilities(table.frames[table.rows(track)])
         counts = np.bincount(probabilities.argmax(axis=1), minlength=3)
         assert row["predicted"] == table.genres[counts.argmax()]
@@ -102,7 +102,7 @@ def test_the_forest_of_the_best_validated_layer_is_kept_and_gives_the_cells_own_
     windows = pd.read_parquet(paths.features("scores-relu_sgd-6") / "windows.parquet")
     tracks = load_table(paths.frames("scores")).tracks
     for fold in range(4):
-        kept = load_classifier(paths.network(CELL, fold))
+        kept = load_classifier(paths.fold(CELL, fold))
         layer = kept.facts["layer"]
         assert validation[layer]["mean"] == max(numbers["mean"] for numbers in validation.values())
         assert kept.facts["windows"] == {"seconds": 5.0, "hop_seconds": 2.5}
@@ -127,7 +127,7 @@ def test_the_same_files_come_out_byte_for_byte_a_second_time(learned):
     written = [
         paths.result("classify", CELL),
         paths.predictions("classify", CELL),
-        *(paths.network(CELL, fold) / name for fold in range(4) for name in ("forest.skops", "forest.json")),
+        *(paths.fold(CELL, fold) / name for fold in range(4) for name in ("forest.skops", "forest.json")),
     ]
     before = [file.read_bytes() for file in written]
     classify.run("scores", "relu_sgd", 6, "random_forest")
@@ -151,7 +151,7 @@ def test_a_baseline_has_one_layer_called_input_and_no_network(project):
 def test_networks_of_other_genres_are_refused(project):
     synthetic.write_networks(Path(), "scores", "scores-relu_sgd-7")
     features.run("scores", "relu_sgd", 7)
-    file = paths.network("scores-relu_sgd-7", 1) / "network.json"
+    file = paths.fold("scores-relu_sgd-7", 1) / "network.json"
     files.write_json(file, files.read_json(file) | {"genres": ["jig", "reel", "air"]})
     with pytest.raises(UserError, match=r"fold_1 tells jig, reel, air apart, the clips are jig, reel, waltz"):
         classify.run("scores", "relu_sgd", 7, "random_forest")

@@ -34,7 +34,7 @@ def test_window_vectors_are_means_and_variances_of_each_networks_layers(project)
     )
     assert len(windows) == 24
     for fold, track in ((0, 3), (3, 23)):
-        hidden = load_network(paths.network(CELL, fold)).activations(table.frames[table.rows(track)])
+        hidden = load_network(paths.fold(CELL, fold)).activations(table.frames[table.rows(track)])
         for layer, activations in enumerate(hidden, start=1):
             window = activations[:215].astype(np.float64)
             found = np.load(paths.features(CELL) / f"fold_{fold}_layer_{layer}.npy")[

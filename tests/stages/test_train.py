@@ -16,6 +16,7 @@ import yaml
 from earlayers import paths
 from earlayers.audio.scaling import Scaler
 from earlayers.audio.tables import FrameWriter, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.files import read_json
 from earlayers.learning.checkpoints import only_trainer
@@ -94,7 +95,7 @@ def test_a_cell_leaves_networks_results_and_curves(project, method):
     assert ("damping" in rows[0]) == (method == "sigmoid_hf")
     accuracies = []
     for fold in range(FOLDS):
-        facts, found = read_json(paths.network(cell, fold) / "network.json"), result["folds"][str(fold)]
+        facts, found = read_json(paths.fold(cell, fold) / "network.json"), result["folds"][str(fold)]
         assert (facts["inputs"], facts["hidden_units"], facts["genres"]) == (BINS, 6, list(GENRES))
         assert facts["frames"]["name"] == "spectrum"
         curve = [float(row["valid_accuracy"]) for row in rows if row["fold"] == str(fold)]
@@ -114,7 +115,7 @@ def test_the_stored_networks_are_those_that_the_curves_tell_of(project):
     table, split = load_table(paths.frames("scores")), load_split(paths.split("scores"))
     result = read_json(paths.result("train", "scores-relu_sgd-6"))
     for fold in range(FOLDS):
-        trained = load_network(paths.network("scores-relu_sgd-6", fold))
+        trained = load_network(paths.fold("scores-relu_sgd-6", fold))
         right = total = 0
         for track in np.flatnonzero(split[f"fold_{fold}"] == "valid"):
             found = trained.logits(table.frames[table.rows(track)]).argmax(1)
@@ -128,7 +129,7 @@ def test_a_refit_keeps_other_networks_and_says_so(project, method, tmp_path):
     cell = f"scores-{method}-6"
     train.run("scores", method, 6)
     before, curves = networks(cell), [row.split(",")[5:] for row in paths.curves(cell).read_text().split()]
-    facts = read_json(paths.network(cell, 0) / "network.json")
+    facts = read_json(paths.fold(cell, 0) / "network.json")
     assert facts["trained_on"] == ["train"]
     assert "refit_seconds" not in read_json(paths.result("train", cell))["folds"]["0"]
     content = yaml.safe_load((tmp_path / "params.yaml").read_text())
@@ -138,7 +139,7 @@ def test_a_refit_keeps_other_networks_and_says_so(project, method, tmp_path):
     assert all(first != second for first, second in zip(before, networks(cell), strict=True))
     # the curves stay those that early stopping was decided on
     assert [row.split(",")[5:] for row in paths.curves(cell).read_text().split()] == curves
-    refitted = read_json(paths.network(cell, 0) / "network.json")
+    refitted = read_json(paths.fold(cell, 0) / "network.json")
     assert refitted == facts | {"trained_on": ["train", "valid"]}
     assert read_json(paths.result("train", cell))["folds"]["0"]["refit_seconds"] > 0
     assert not paths.checkpoints(cell, 0).parent.exists()
@@ -186,7 +187,7 @@ def test_a_split_of_other_tracks_is_refused(project):
 
 
 def test_an_unknown_method_is_refused_with_the_choices(project):
-    with pytest.raises(UserError, match=r"must hold 'adam', found relu_sgd, relu_sgd_dropout"):
+    with pytest.raises(UserError, match=r"methods has no 'adam'; there are relu_sgd, relu_sgd_dropout"):
         train.run("scores", "adam", 6)
 
 
@@ -199,7 +200,7 @@ def test_a_second_trainer_of_the_cell_is_refused(project):
 
 
 def networks(cell: str) -> list[bytes]:
-    return [(paths.network(cell, fold) / "network.safetensors").read_bytes() for fold in range(FOLDS)]
+    return [(paths.fold(cell, fold) / "network.safetensors").read_bytes() for fold in range(FOLDS)]
 
 
 @pytest.mark.slow
@@ -220,11 +221,11 @@ def start(method: str, environment: dict[str, str]) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_a_killed_stage_takes_its_workers_along_and_goes_on_to_the_same_networks(project, monkeypatch):
-    cell = paths.key("scores", SLOW, 6)
+    cell = name_of("scores", SLOW, 6)
     train.run("scores", SLOW, 6)
     undisturbed = networks(cell)
     for fold in range(FOLDS):
-        (paths.network(cell, fold) / "network.safetensors").unlink()
+        (paths.fold(cell, fold) / "network.safetensors").unlink()
     with start(SLOW, os.environ | {"EARLAYERS_JOBS": "2"}) as stage:
         # at least one of the two processes is in the middle of its folds
         while max(epochs_done(cell, fold) for fold in range(FOLDS)) < 5:

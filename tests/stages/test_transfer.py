@@ -53,7 +53,7 @@ def test_votes_match_a_forest_fitted_by_hand_on_the_networks_of_the_source(proje
     transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
     predictions = pd.read_parquet(paths.predictions("transfer", CELL))
     table, split = load_table(paths.frames("tunes")), pd.read_csv(paths.split("tunes"))
-    network = load_network(paths.network("scores-relu_sgd-6", 2))
+    network = load_network(paths.fold("scores-relu_sgd-6", 2))
     # 230 to 232 frames hold one window of 215
     hidden = [network.activations(table.frames[table.rows(track)])[1][:215] for track in range(24)]
     vectors = np.array([np.concatenate([layer.mean(axis=0), layer.var(axis=0)]) for layer in hidden])

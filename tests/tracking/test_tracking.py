@@ -17,6 +17,7 @@ import yaml
 from mlflow import MlflowClient
 
 from earlayers import params, paths
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.files import read_json
 from earlayers.tracking import runs as tracking
@@ -299,7 +300,7 @@ def test_the_model_answers_as_the_files_on_disk_do(trained):
     model = mlflow.pyfunc.load_model(str(model_folder(runs("classify")[CLASSIFIED])))
     audio = example_audio()
     answer = model.predict(pd.DataFrame({"audio": [audio, "junk!"]}))
-    own = requests.answer(predictor.load(paths.network(CELL, 1), paths.network(CLASSIFIED, 1)), [audio])
+    own = requests.answer(predictor.load(paths.fold(CELL, 1), paths.fold(CLASSIFIED, 1)), [audio])
     assert answer["genre"][0] == own["genre"][0] != ""
     assert answer["p_low"][0] == pytest.approx(own["p_low"][0], abs=1e-12)
     assert answer["error"][1].startswith("audio is not base64")
@@ -370,7 +371,7 @@ def test_eight_first_starters_create_one_store_and_lose_no_run(project):
     (project / "mlflow.db").unlink()
     sizes = list(range(1, 51))
     synthetic.write_params(project, hidden_units=sizes)
-    cells = [paths.key("scores", METHOD, size) for size in sizes]
+    cells = [name_of("scores", METHOD, size) for size in sizes]
     for size, cell in zip(sizes, cells, strict=True):
         synthetic.write_training(cell, valid=(50.0 + size / 2, 51.0), epochs=1)
     subprocess.run([sys.executable, "-c", WRITERS, *cells], check=True)

@@ -1,4 +1,7 @@
-"""Dataset settings, and folder layouts -> lists of tracks. A new layout is one function here."""
+"""Folder layouts -> lists of tracks, and how a dataset is split.
+
+To add a layout is to write one subclass of `Dataset` here, and to name it in params.yaml.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,22 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from earlayers.audio.splitting import Split
 from earlayers.errors import UserError
-from earlayers.settings import Settings
+from earlayers.settings import Kind
 
 log = logging.getLogger(__name__)
 
 SOUND = frozenset({".wav", ".au", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
-WANTED = {
-    "folders": "one folder per genre with sound files in it ({folder}/<genre>/*.wav, mp3, flac, ogg, au), "
-    "at least as many in each as there are folds",
-    "gtzan": "the GTZAN genre collection (Tzanetakis and Cook 2002): 1000 files, 100 in each of ten folders, "
-    "as {folder}/genres/<genre>/<genre>.00000.au (or genres_original, .wav, .mp3, .ogg)",
-    "ismir2004": "the ISMIR 2004 genre collection: 729 training and 729 development files, as "
-    "{folder}/audio/<part>/... with {folder}/metadata/<part>/tracklist.csv",
-    "fma_small": "FMA small: 8000 files as {folder}/fma_small/<000>/<000000>.mp3, and its metadata as "
-    "{folder}/fma_metadata/tracks.csv",
-}
 # clips of fma_small that hold no sound or next to none, by the dataset's own list of known issues
 FMA_BROKEN = frozenset({98565, 98567, 98569, 99134, 108925, 133297})
+FMA_COLUMNS = (("set", "subset"), ("set", "split"), ("track", "genre_top"), ("artist", "id"))
 ISMIR_COLUMNS = ("class", "artist", "album", "track", "track number", "file path")
 
 
@@ -55,10 +48,17 @@ class Track:
     part: str = ""
 
 
-class Dataset(Settings):
-    """How one dataset lies under data/<name> and how it is split."""
+class Dataset(Kind):
+    """How one dataset lies under data/<name> and how it is split.
 
-    layout: Literal["folders", "gtzan", "ismir2004", "fma_small"]
+    Attributes:
+        wanted: what the layout needs, for messages; `{folder}` stands for the dataset's folder.
+    """
+
+    chosen_by: ClassVar[str] = "layout"
+    wanted: ClassVar[str] = ""
+    if TYPE_CHECKING:
+        layout: str  # each kind's own field
     split: Split
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
@@ -75,112 +75,153 @@ class Dataset(Settings):
             UserError: when the folder is missing, empty, or not laid out as said; the message tells what to
                 get and where to put it.
         """
-        layouts: dict[str, Callable[[Path], list[Track]]] = {
-            "folders": folders,
-            "gtzan": gtzan,
-            "ismir2004": ismir2004,
-            "fma_small": fma_small,
-        }
         if not folder.is_dir():
-            raise UserError(f"{folder} is missing. {self._wanted(folder)}")
-        tracks = sorted(layouts[self.layout](folder))
+            raise self._refused(folder, f"{folder} is missing")
+        tracks = sorted(self.listed(folder))
         if not tracks:
-            raise UserError(f"{folder} holds no sound file where one is expected. {self._wanted(folder)}")
+            raise self._refused(folder, f"{folder} holds no sound file where one is expected")
         for path, count in Counter(track.path for track in tracks).items():
             if count > 1:
                 raise UserError(f"{folder}: {path} is listed {count} times, once is right")
         return tracks
 
-    def _wanted(self, folder: Path) -> str:
-        return (
-            f"Layout {self.layout} needs {WANTED[self.layout].format(folder=folder)}; see docs/data_card.md"
-        )
+    def listed(self, folder: Path) -> list[Track]:
+        """List the files of this layout, in any order; `tracks` checks and sorts them.
+
+        Args:
+            folder: data/<name>, which exists.
+        """
+        raise NotImplementedError
+
+    def _refused(self, folder: Path, reason: str) -> UserError:
+        wanted = self.wanted.format(folder=folder)
+        return UserError(f"{reason}. Layout {self.layout} needs {wanted}; see docs/data_card.md")
 
 
-def folders(folder: Path) -> list[Track]:
+class Folders(Dataset):
     """Any folder of genre folders; `tracks.csv` (path, genre, group) beside them decides, where it exists."""
-    found = find_sound(folder)
-    listing = folder / "tracks.csv"
-    if listing.is_file():
-        return _listed(listing, set(found))
-    tracks = [Track(path, path.split("/")[0]) for path in found if "/" in path]
-    if len(tracks) < len(found):
-        log.warning(
-            "%s: %d sound files outside any genre's folder are left out", folder, len(found) - len(tracks)
-        )
-    return tracks
+
+    wanted = (
+        "one folder per genre with sound files in it ({folder}/<genre>/*.wav, mp3, flac, ogg, au), at least "
+        "as many in each as there are folds"
+    )
+    layout: Literal["folders"]
+
+    def listed(self, folder: Path) -> list[Track]:
+        """See `Dataset`."""
+        paths = find_sound(folder)
+        listing = folder / "tracks.csv"
+        if listing.is_file():
+            return _listed(listing, set(paths))
+        tracks = [Track(path, path.split("/")[0]) for path in paths if "/" in path]
+        if len(tracks) < len(paths):
+            log.warning(
+                "%s: %d sound files outside any genre's folder are left out", folder, len(paths) - len(tracks)
+            )
+        return tracks
 
 
-def gtzan(folder: Path) -> list[Track]:
+class Gtzan(Dataset):
     """GTZAN: genres/<genre>/<genre>.000NN.au, or genres_original with .wav; artists are not known."""
-    for name in ("genres", "genres_original", "Data/genres_original", ""):
-        base = folder / name
-        found = [path for path in find_sound(base) if path.count("/") == 1] if base.is_dir() else []
-        if found:
-            break
-    prefix = f"{name}/" if name else ""
-    tracks = [Track(prefix + path, path.split("/")[0]) for path in found]
-    genres = Counter(track.genre for track in tracks)
-    if tracks and (len(genres) != 10 or set(genres.values()) != {100}):
-        log.warning(
-            "%s: GTZAN has 100 clips in each of ten genres; found %s", folder, dict(sorted(genres.items()))
-        )
-    return tracks
+
+    wanted = (
+        "the GTZAN genre collection (Tzanetakis and Cook 2002): 1000 files, 100 in each of ten folders, as "
+        "{folder}/genres/<genre>/<genre>.00000.au (or genres_original, .wav, .mp3, .ogg)"
+    )
+    layout: Literal["gtzan"]
+
+    def listed(self, folder: Path) -> list[Track]:
+        """See `Dataset`."""
+        for name in ("genres", "genres_original", "Data/genres_original", ""):
+            base = folder / name
+            paths = [path for path in find_sound(base) if path.count("/") == 1] if base.is_dir() else []
+            if paths:
+                break
+        prefix = f"{name}/" if name else ""
+        tracks = [Track(prefix + path, path.split("/")[0]) for path in paths]
+        genres = Counter(track.genre for track in tracks)
+        if tracks and (len(genres) != 10 or set(genres.values()) != {100}):
+            log.warning(
+                "%s: GTZAN has 100 clips in each of ten genres; found %s",
+                folder,
+                dict(sorted(genres.items())),
+            )
+        return tracks
 
 
-def ismir2004(folder: Path) -> list[Track]:
+class Ismir2004(Dataset):
     """ISMIR 2004: training and development parts (train and test here), first described by tracklist.csv.
 
     The artist is the group. Development artists are anonymous; their numbers stand in the file names.
     """
-    root = folder / "ismir04_genre" if (folder / "ismir04_genre").is_dir() else folder
-    tracks = []
-    for name, part in (("training", "train"), ("development", "test")):
-        listing = root / "metadata" / name / "tracklist.csv"
-        audio = next((base for base in (root / "audio" / name, root / name) if base.is_dir()), None)
-        if not listing.is_file() or audio is None:
-            raise UserError(
-                f"{listing if audio else root / 'audio' / name} is missing. ISMIR 2004 needs "
-                + WANTED["ismir2004"].format(folder=folder)
-            )
-        # the lists spell quotes, accents and leading folders differently from the files on disk
-        on_disk = {_plain(path): path for path in find_sound(audio)}
-        prefix = f"{audio.relative_to(folder).as_posix()}/"
-        for row in _rows(listing, ISMIR_COLUMNS):
-            stated = re.sub(rf"^(\./|/)*({name}/|tracks/)?", "", row["file path"].replace("\\", "/"))
-            path = on_disk.get(_plain(stated), stated)
-            anonymous = re.match(r"artist_\d+", Path(path).name)
-            artist = row["artist"].strip() or (f"{name} {anonymous[0]}" if anonymous else "")
-            tracks.append(Track(prefix + path, row["class"].strip(), artist, part))
-    return tracks
+
+    wanted = (
+        "the ISMIR 2004 genre collection: 729 training and 729 development files, as "
+        "{folder}/audio/<part>/... with {folder}/metadata/<part>/tracklist.csv"
+    )
+    layout: Literal["ismir2004"]
+
+    def listed(self, folder: Path) -> list[Track]:
+        """See `Dataset`.
+
+        Raises:
+            UserError: when one of the four parts is missing.
+        """
+        root = folder / "ismir04_genre" if (folder / "ismir04_genre").is_dir() else folder
+        tracks = []
+        for name, part in (("training", "train"), ("development", "test")):
+            listing = root / "metadata" / name / "tracklist.csv"
+            audio = next((base for base in (root / "audio" / name, root / name) if base.is_dir()), None)
+            if not listing.is_file() or audio is None:
+                raise self._refused(folder, f"{listing if audio else root / 'audio' / name} is missing")
+            # the lists spell quotes, accents and leading folders differently from the files on disk
+            on_disk = {_plain(path): path for path in find_sound(audio)}
+            prefix = f"{audio.relative_to(folder).as_posix()}/"
+            for row in _rows(listing, ISMIR_COLUMNS):
+                stated = re.sub(rf"^(\./|/)*({name}/|tracks/)?", "", row["file path"].replace("\\", "/"))
+                path = on_disk.get(_plain(stated), stated)
+                anonymous = re.match(r"artist_\d+", Path(path).name)
+                artist = row["artist"].strip() or (f"{name} {anonymous[0]}" if anonymous else "")
+                tracks.append(Track(prefix + path, row["class"].strip(), artist, part))
+        return tracks
 
 
-def fma_small(folder: Path) -> list[Track]:
+class FmaSmall(Dataset):
     """FMA small with its official parts; the artist is the group."""
-    listing = folder / "fma_metadata" / "tracks.csv"
-    if not listing.is_file():
-        raise UserError(f"{listing} is missing. FMA needs " + WANTED["fma_small"].format(folder=folder))
-    prefix = "fma_small/" if (folder / "fma_small").is_dir() else ""
-    parts = {"training": "train", "validation": "valid", "test": "test"}
-    tracks = []
-    with open(listing, encoding="utf-8", newline="") as lines:
-        table = csv.reader(lines)
-        # two header rows, for example "set" over "subset", then a row that names the index
-        columns = list(zip(next(table), next(table), strict=True))
-        try:
-            subset, split, genre, artist = (
-                columns.index(name)
-                for name in (("set", "subset"), ("set", "split"), ("track", "genre_top"), ("artist", "id"))
-            )
-        except ValueError as error:
-            raise UserError(f"{listing} is not FMA's tracks.csv: {error}") from None
-        for row in table:
-            if len(row) == len(columns) and row[subset] == "small":
-                number = f"{int(row[0]):06d}"
-                path = f"{prefix}{number[:3]}/{number}.mp3"
-                tracks.append(Track(path, row[genre], row[artist], parts[row[split]]))
-    log.info("%s: clips %s are known to hold no sound or next to none", folder, sorted(FMA_BROKEN))
-    return tracks
+
+    wanted = (
+        "FMA small: 8000 files as {folder}/fma_small/<000>/<000000>.mp3, and its metadata as "
+        "{folder}/fma_metadata/tracks.csv"
+    )
+    layout: Literal["fma_small"]
+
+    def listed(self, folder: Path) -> list[Track]:
+        """See `Dataset`.
+
+        Raises:
+            UserError: when the list of tracks is missing or has other columns.
+        """
+        listing = folder / "fma_metadata" / "tracks.csv"
+        if not listing.is_file():
+            raise self._refused(folder, f"{listing} is missing")
+        prefix = "fma_small/" if (folder / "fma_small").is_dir() else ""
+        parts = {"training": "train", "validation": "valid", "test": "test"}
+        tracks = []
+        with open(listing, encoding="utf-8", newline="") as lines:
+            table = csv.reader(lines)
+            # two header rows, for example "set" over "subset", then a row that names the index
+            columns = list(zip(next(table), next(table), strict=True))
+            try:
+                subset, split, genre, artist = (columns.index(name) for name in FMA_COLUMNS)
+            except ValueError as error:
+                raise UserError(f"{listing} is not FMA's tracks.csv: {error}") from None
+            for row in table:
+                if len(row) == len(columns) and row[subset] == "small":
+                    number = f"{int(row[0]):06d}"
+                    path = f"{prefix}{number[:3]}/{number}.mp3"
+                    tracks.append(Track(path, row[genre], row[artist], parts[row[split]]))
+        log.info("%s: clips %s are known to hold no sound or next to none", folder, sorted(FMA_BROKEN))
+        return tracks
 
 
 def find_sound(folder: Path) -> list[str]:
@@ -195,7 +236,7 @@ def find_sound(folder: Path) -> list[str]:
     Raises:
         UserError: when a folder cannot be read or a name is not valid UTF-8.
     """
-    found: list[str] = []
+    paths: list[str] = []
     seen: set[str] = set()
     real, linked = [""], list[str]()
     while real or linked:
@@ -210,8 +251,8 @@ def find_sound(folder: Path) -> list[str]:
             if (folder / path).is_dir():
                 (linked if (folder / path).is_symlink() else real).append(path)
             elif Path(name).suffix.lower() in SOUND:
-                found.append(path)
-    return sorted(found)
+                paths.append(path)
+    return sorted(paths)
 
 
 def _names(folder: Path) -> list[str]:

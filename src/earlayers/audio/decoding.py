@@ -140,10 +140,10 @@ def _read(path: Path, sample_rate_hz: int, seconds: float) -> tuple[np.ndarray, 
     return samples, rate_hz, warnings
 
 
-def _shortfall(found: int, promised: float, rate_hz: int) -> str:
+def _shortfall(available: int, promised: float, rate_hz: int) -> str:
     if math.isinf(promised):
-        return f"{found / rate_hz:.2f} s and no end of the stream"
-    return f"{found / rate_hz:.2f} s of the {promised / rate_hz:.2f} s that the header promises"
+        return f"{available / rate_hz:.2f} s and no end of the stream"
+    return f"{available / rate_hz:.2f} s of the {promised / rate_hz:.2f} s that the header promises"
 
 
 def _open(path: Path) -> Any:
@@ -177,10 +177,10 @@ def _promised_samples(sound: Any, path: Path) -> float:
         return sound.frames if _mp3_counts_frames(path) else 0
     # wav, au and aiff: libsndfile corrects a length that the file does not hold, and notes both
     note = re.search(r"^ *(?:data|Data Size|SSND) *: (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
-    declared, found = (int(number) for number in note.groups()) if note else (0, 0)
-    if declared <= found or declared >= STREAMED_BYTES or not found:
+    declared, held = (int(number) for number in note.groups()) if note else (0, 0)
+    if declared <= held or declared >= STREAMED_BYTES or not held:
         return sound.frames
-    return sound.frames * declared / found
+    return sound.frames * declared / held
 
 
 def _ogg_ends(path: Path) -> bool:
@@ -203,12 +203,16 @@ def _mp3_counts_frames(path: Path) -> bool:
 
 
 def _mixed_down(samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels; as a product, because a mean over so short an axis is 20 times slower."""
+    """The mean of the channels, shape (samples, channels) -> (samples,), full scale 1.
+
+    As a product, because a mean over so short an axis is 20 times slower.
+    """
     channels = samples.shape[1]
     return samples[:, 0] if channels == 1 else samples @ np.full(channels, 1 / channels, np.float32)
 
 
 def _check_level(samples: np.ndarray) -> list[str]:
+    """Warnings of samples, shape (samples, channels), full scale 1; Unreadable where they are no sound."""
     peak = max(float(samples.max()), -float(samples.min()))
     # a single NaN makes the maximum NaN, so this looks at every sample
     if not math.isfinite(peak):

@@ -1,4 +1,7 @@
-"""Waveform -> frames: magnitude spectra, mel bands, MFCC. The only importer of torchaudio."""
+"""Waveform -> frames: magnitude spectra, mel bands, MFCC. The only importer of torchaudio.
+
+To add a front end is to write one subclass of `FrontEnd` here, and to name it in params.yaml.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from earlayers.settings import Settings
+from earlayers.settings import Kind
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +44,13 @@ class FrontEndFunction:
     def __init__(
         self, transform: Callable[[torch.Tensor], torch.Tensor], dimensions: int, frame: int
     ) -> None:
+        """Wrap a transform.
+
+        Args:
+            transform: waveform, shape (samples,), -> frames, shape (dimensions, frames).
+            dimensions: numbers in a frame.
+            frame: samples in a frame.
+        """
         self.dimensions = dimensions
         self._transform = transform
         self._frame_samples = frame
@@ -63,12 +73,18 @@ class FrontEndFunction:
             return bands.T.contiguous().numpy()
 
 
-class FrontEndSettings(Settings):
+class FrontEnd(Kind):
     """What every front end shares: frames of `frame_samples` every `hop_samples`, never padded."""
 
+    if TYPE_CHECKING:
+        name: str  # each kind's own field
     frame_samples: Positive
     hop_samples: Positive
     window: Literal["rectangular", "hann"]
+
+    def build(self, sample_rate_hz: int) -> FrontEndFunction:
+        """Make the function for waveforms of `sample_rate_hz`."""
+        raise NotImplementedError
 
     def _framing(self) -> dict[str, Any]:
         """Arguments that every transform of torchaudio takes for its frames."""
@@ -84,7 +100,7 @@ class FrontEndSettings(Settings):
         }
 
 
-class Spectrum(FrontEndSettings):
+class Spectrum(FrontEnd):
     """Magnitudes of the Fourier transform: frame_samples / 2 + 1 bins (paper section 3.1)."""
 
     name: Literal["spectrum"]
@@ -97,13 +113,14 @@ class Spectrum(FrontEndSettings):
         window = None if self.window == "rectangular" else framing["window_fn"](self.frame_samples)
 
         def magnitudes(waveform: torch.Tensor) -> torch.Tensor:
+            """Shape (samples,) -> (bins, frames)."""
             return _magnitudes(waveform.unfold(0, self.frame_samples, self.hop_samples), window).T
 
         transform = _compressed(magnitudes, self.compression)
         return FrontEndFunction(transform, self.frame_samples // 2 + 1, self.frame_samples)
 
 
-class Mel(FrontEndSettings):
+class Mel(FrontEnd):
     """Fourier magnitudes summed into triangular mel bands from 0 Hz to half the rate (HTK's mel scale)."""
 
     name: Literal["mel"]
@@ -119,7 +136,7 @@ class Mel(FrontEndSettings):
         return FrontEndFunction(_compressed(bands, self.compression), self.mel_bands, self.frame_samples)
 
 
-class Mfcc(FrontEndSettings):
+class Mfcc(FrontEnd):
     """Mel-frequency cepstral coefficients: the cosine transform of the logarithm of mel-band powers."""
 
     name: Literal["mfcc"]
@@ -142,9 +159,6 @@ class Mfcc(FrontEndSettings):
         return FrontEndFunction(transform, self.coefficients, self.frame_samples)
 
 
-FrontEnd = Annotated[Spectrum | Mel | Mfcc, Field(discriminator="name")]
-
-
 def _magnitudes(frames: torch.Tensor, window: torch.Tensor | None) -> torch.Tensor:
     """|FFT| of frames, shape (frames, samples) -> (frames, bins).
 
@@ -153,17 +167,18 @@ def _magnitudes(frames: torch.Tensor, window: torch.Tensor | None) -> torch.Tens
     """
     import torch
 
-    found = np.empty((len(frames), frames.shape[1] // 2 + 1), dtype=np.float32)
+    magnitudes = np.empty((len(frames), frames.shape[1] // 2 + 1), dtype=np.float32)
     for start in range(0, len(frames), FRAMES_IN_CACHE):
         part = slice(start, start + FRAMES_IN_CACHE)
         spectra = torch.fft.rfft(frames[part] if window is None else frames[part] * window)
-        np.abs(spectra.numpy(), out=found[part])
-    return torch.from_numpy(found)
+        np.abs(spectra.numpy(), out=magnitudes[part])
+    return torch.from_numpy(magnitudes)
 
 
 def _compressed(
     transform: Callable[[torch.Tensor], torch.Tensor], compression: str
 ) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The transform, waveform (samples,) -> magnitudes (dimensions, frames), with their compression."""
     # log(1 + x) of plain magnitudes: nearly linear below 1, about 54 dB under a full-scale sine
     return transform if compression == "none" else lambda waveform: transform(waveform).log1p_()
 

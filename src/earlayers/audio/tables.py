@@ -84,6 +84,24 @@ def load_split(file: Path) -> pd.DataFrame:
         raise UserError(f"{file} is missing: run the split stage") from None
 
 
+def fold_columns(split: pd.DataFrame) -> list[str]:
+    """The columns of a table of parts that are folds: fold_0, fold_1, ..."""
+    return [name for name in split.columns if name.startswith("fold_")]
+
+
+def check_order(tracks: pd.DataFrame, split: pd.DataFrame) -> None:
+    """Make sure that a table of parts lists the usable tracks in their order.
+
+    Raises:
+        UserError: when it does not.
+    """
+    if list(tracks["path"]) != list(split["path"]):
+        raise UserError(
+            f"the split must list the {len(tracks)} usable tracks in their order, found {len(split)} rows "
+            "that differ: run the split stage again"
+        )
+
+
 class FrameWriter:
     """Writes a table of frames track by track; memory holds one track at a time."""
 

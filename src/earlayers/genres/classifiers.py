@@ -1,15 +1,18 @@
-"""Classifier settings, each with build(); fitting and class probabilities in the order of the genres."""
+"""Classifier settings, each with build(); fitting and class probabilities in the order of the genres.
+
+To add a classifier is to write one subclass of `Classifier` here, and to name it in params.yaml.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from earlayers.errors import UserError
-from earlayers.settings import Settings
+from earlayers.settings import Kind
 
 Positive = Annotated[int, Field(gt=0)]
 # a tree grown to the end takes 86 bytes a row in memory, measured on 967 000 frames
@@ -18,29 +21,70 @@ FORESTS_LIMIT_BYTES = 1 << 30
 PART_SEED_STEP = 1000  # folds add their number to a seed
 
 
-class RandomForest(Settings):
+class Classifier(Kind):
+    """What every classifier has; a kind needs no more than its fields and `build`.
+
+    Attributes:
+        trusted_types: full names of the type that `build` gives, and of what a fitted one holds that skops
+            does not trust by itself. Saving says which are missing, and only these are loaded again.
+        training_frames_per_track: of every clip, evenly spaced, when single frames are classified.
+        seed: to which every fold adds its number.
+    """
+
+    trusted_types: ClassVar[tuple[str, ...]] = ()
+    training_frames_per_track: Positive | Literal["all"]
+    seed: int
+
+    def build(self, rows: int, seed: int) -> Any:
+        """Make an unfitted classifier with scikit-learn's `fit` and `predict_proba`.
+
+        Args:
+            rows: number of rows it will be fitted on.
+            seed: of this classifier.
+        """
+        raise NotImplementedError
+
+    def parts(self, rows: int, together: int = 1) -> list[tuple[float, Classifier]]:
+        """Cut a classifier that would fill the memory into parts whose weighted mean it is.
+
+        Args:
+            rows: that it will be fitted on.
+            together: how many such classifiers are in memory at once.
+
+        Returns:
+            Weight and settings of each part; one part alone is the classifier itself.
+        """
+        del rows, together
+        return [(1.0, self)]
+
+    def fit(self, vectors: np.ndarray, targets: np.ndarray, seed: int) -> Any:
+        """Build and fit; see `fit` of this module, which adds the seeds.
+
+        Args:
+            vectors: float32, shape (rows, features).
+            targets: index of each row's genre, shape (rows,).
+            seed: of this classifier.
+        """
+        return self.build(len(vectors), seed).fit(vectors, targets)
+
+
+class RandomForest(Classifier):
     """scikit-learn's random forest (paper section 3.2), its trees grown by one of two libraries.
 
     Both give scikit-learn's forest; the trees differ as two seeds do, so the choice is a parameter and not a
     matter of what happens to be installed.
     """
 
+    trusted_types = ("sklearn.ensemble._forest.RandomForestClassifier", "sklearn.tree._tree.Tree")
     name: Literal["random_forest"]
     library: Literal["scikit_learn", "intelex"]
     trees: Positive
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)]
     min_samples_leaf: Positive
     max_samples: Positive | Literal["all"]
-    training_frames_per_track: Positive | Literal["all"]
-    seed: int
 
     def build(self, rows: int, seed: int) -> Any:
-        """Make an unfitted forest.
-
-        Args:
-            rows: number of rows it will be fitted on; no tree can draw more than that.
-            seed: of this forest.
-        """
+        """Make an unfitted forest; no tree can draw more than `rows`."""
         from sklearn.ensemble import RandomForestClassifier
 
         return RandomForestClassifier(
@@ -53,16 +97,8 @@ class RandomForest(Settings):
             random_state=seed,
         )
 
-    def parts(self, rows: int, together: int = 1) -> list[tuple[float, RandomForest]]:
-        """Cut into forests of fewer trees where the whole would fill the memory; their mean is the whole.
-
-        Args:
-            rows: that it will be fitted on.
-            together: how many such forests are in memory at once.
-
-        Returns:
-            Share of the trees, and settings of each part; one part alone is the forest itself.
-        """
+    def parts(self, rows: int, together: int = 1) -> list[tuple[float, Classifier]]:
+        """Cut into forests of fewer trees; a part's weight is its share of them."""
         drawn = rows if self.max_samples == "all" else min(rows, self.max_samples)
         most = max(1, FORESTS_LIMIT_BYTES // (TREE_BYTES_PER_ROW * drawn * together))
         count = -(-self.trees // most)
@@ -73,42 +109,36 @@ class RandomForest(Settings):
         ]
 
     def fit(self, vectors: np.ndarray, targets: np.ndarray, seed: int) -> Any:
-        """Fit a forest; see `fit` of this module."""
+        """Fit a forest by the library chosen: vectors (rows, features), targets (rows,); see `Classifier`."""
         forest = self.build(len(vectors), seed)
         if self.library == "scikit_learn":
             return forest.fit(vectors, targets)
         return _grow_by_intelex(forest, vectors, targets)
 
 
-class LogisticRegression(Settings):
+class LogisticRegression(Classifier):
     """A linear classifier on standardised features."""
 
+    trusted_types = ("sklearn.pipeline.Pipeline",)
     name: Literal["logistic_regression"]
     inverse_regularisation: Annotated[float, Field(gt=0)]
     max_iterations: Positive
-    training_frames_per_track: Positive | Literal["all"]
-    seed: int
 
-    def build(self, rows: int, seed: int) -> Any:  # noqa: ARG002 - one signature for every classifier
+    def build(self, rows: int, seed: int) -> Any:
         """Make an unfitted pipeline of scaling and regression; `rows` and `seed` do not matter to it."""
         from sklearn.linear_model import LogisticRegression as Regression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
+        del rows, seed
         return make_pipeline(
             StandardScaler(), Regression(C=self.inverse_regularisation, max_iter=self.max_iterations)
         )
 
-    def parts(self, rows: int, together: int = 1) -> list[tuple[float, LogisticRegression]]:  # noqa: ARG002
-        """One: it is small, however many rows it is fitted on."""
-        return [(1.0, self)]
 
-    def fit(self, vectors: np.ndarray, targets: np.ndarray, seed: int) -> Any:
-        """Fit the pipeline; see `fit` of this module."""
-        return self.build(len(vectors), seed).fit(vectors, targets)
-
-
-Classifier = Annotated[RandomForest | LogisticRegression, Field(discriminator="name")]
+def trusted_types() -> set[str]:
+    """Full names of the types that the file of some kind of classifier may hold; nothing else is built."""
+    return {name for kind in Classifier.kinds().values() for name in kind.trusted_types}
 
 
 def fit(settings: Classifier, vectors: np.ndarray, targets: np.ndarray, *, seed: int) -> Any:
@@ -136,6 +166,11 @@ def _grow_by_intelex(forest: Any, vectors: np.ndarray, targets: np.ndarray) -> A
     """Fill an unfitted forest with trees grown by scikit-learn-intelex: a third of the time, the same kind.
 
     What comes back is plain scikit-learn, to be asked and stored without the other library.
+
+    Args:
+        forest: unfitted; filled and returned.
+        vectors: float32, shape (rows, features).
+        targets: index of each row's genre, shape (rows,).
     """
     try:
         from sklearnex.ensemble import RandomForestClassifier

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from earlayers.audio.tables import check_order
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier, class_probabilities, fit
 from earlayers.genres.representations import Representation
@@ -24,7 +25,7 @@ MEMORY_LIMIT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class Clips:
+class FoldClips:
     """The clips of a dataset as one fold sees them; every array has shape (clips,).
 
     Attributes:
@@ -42,7 +43,7 @@ class Clips:
     genres: int
 
     @classmethod
-    def of(cls, tracks: pd.DataFrame, split: pd.DataFrame, column: str, genres: Sequence[str]) -> Clips:
+    def of(cls, tracks: pd.DataFrame, split: pd.DataFrame, column: str, genres: Sequence[str]) -> FoldClips:
         """Take the clips from the table of tracks and one column of the table of parts.
 
         Args:
@@ -54,11 +55,7 @@ class Clips:
         Raises:
             UserError: when the two tables do not list the same tracks, or nothing is to be learned or tested.
         """
-        if list(tracks["path"]) != list(split["path"]):
-            raise UserError(
-                f"the split must list the usable tracks in order, found {len(split)} rows for {len(tracks)} "
-                "tracks, or other paths: run the split stage again"
-            )
+        check_order(tracks, split)
         for part in ("train", "test") if column == "transfer" else ("train", "valid", "test"):
             if part not in set(split[column]):
                 raise UserError(f"{column} of the split has no {part} tracks: nothing can be classified")
@@ -71,7 +68,7 @@ class Clips:
         )
 
     def among(self, *parts: str) -> np.ndarray:
-        """Indices of the clips in any of these parts."""
+        """Indices of the clips in any of these parts, rising, shape (clips in them,)."""
         return np.flatnonzero(np.isin(self.parts, parts))
 
     def rows(self, clip: int) -> slice:
@@ -79,16 +76,11 @@ class Clips:
         return slice(int(self.first_frames[clip]), int(self.first_frames[clip] + self.frames[clip]))
 
 
-def folds_of(split: pd.DataFrame) -> int:
-    """Number of folds in a table of parts."""
-    return sum(column.startswith("fold_") for column in split.columns)
-
-
 def window_votes(
     settings: Classifier,
     vectors: np.ndarray,
     clip_of_row: np.ndarray,
-    clips: Clips,
+    clips: FoldClips,
     *,
     learn: Sequence[str],
     ask: str,
@@ -120,7 +112,7 @@ def frame_votes(
     settings: Classifier,
     representation: Representation,
     frames: np.ndarray,
-    clips: Clips,
+    clips: FoldClips,
     *,
     seed: int,
     scratch: Path,
@@ -139,7 +131,7 @@ def frame_votes(
         scratch: folder for the table of training frames when it is too large for memory.
 
     Returns:
-        Layer -> votes for the test clips in order; "output" holds the representation's own votes, if any.
+        Layer -> votes for the test clips in order; "output" holds the network's votes, if there is one.
     """
     table, targets = training_table(
         representation,
@@ -150,33 +142,33 @@ def frame_votes(
         scratch,
     )
     asked = clips.among("test")
-    opinions = {
+    probabilities = {
         layer: np.zeros((clips.frames[asked].sum(), clips.genres)) for layer in representation.columns
     }
-    own: list[np.ndarray | None] = []
-    parts = settings.parts(len(table), together=len(opinions))
+    outputs: list[np.ndarray] = []
+    parts = settings.parts(len(table), together=len(probabilities))
     for share, part in parts:
         classifiers = {
             layer: fit(part, table[:, columns], targets, seed=seed)
             for layer, columns in representation.columns.items()
         }
         for here, rows in _chunks_of_frames(frames, clips, asked):
-            if part is parts[0][1]:
-                own.append(representation.genre_probabilities(rows))
+            # the network says the same however many parts the forest has
+            if part is parts[0][1] and (output := representation.genre_probabilities(rows)) is not None:
+                outputs.append(output)
             described = representation.describe(rows)
             for layer, columns in representation.columns.items():
-                opinion = class_probabilities(classifiers[layer], described[:, columns], clips.genres)
-                opinions[layer][here] += share * opinion
-    told = [opinion for opinion in own if opinion is not None]
-    if told:
-        opinions["output"] = np.concatenate(told)
-    return {layer: list(vote_clips(found, clips.frames[asked])) for layer, found in opinions.items()}
+                of_part = class_probabilities(classifiers[layer], described[:, columns], clips.genres)
+                probabilities[layer][here] += share * of_part
+    if outputs:
+        probabilities["output"] = np.concatenate(outputs)
+    return {layer: list(vote_clips(rows, clips.frames[asked])) for layer, rows in probabilities.items()}
 
 
 def training_table(
     representation: Representation,
     frames: np.ndarray,
-    clips: Clips,
+    clips: FoldClips,
     chosen: np.ndarray,
     frames_per_clip: int | Literal["all"],
     scratch: Path,
@@ -209,7 +201,10 @@ def training_table(
 
 
 def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
-    """Room for a table; past a limit in a nameless file, whose pages the system may put aside."""
+    """Room for a table, float32, shape (units, rows).
+
+    Past a limit it lies in a nameless file, whose pages the system may put aside.
+    """
     if 4 * units * rows <= MEMORY_LIMIT_BYTES:
         return np.empty((units, rows), dtype=np.float32)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -218,9 +213,18 @@ def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
 
 
 def _chunks_of_frames(
-    frames: np.ndarray, clips: Clips, chosen: np.ndarray
+    frames: np.ndarray, clips: FoldClips, chosen: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Frames of whole clips, about CHUNK_FRAMES at a time, and their place among those of all chosen."""
+    """Walk through the frames of whole clips, about CHUNK_FRAMES at a time.
+
+    Args:
+        frames: of a dataset, shape (frames, bins).
+        clips: where in it every clip lies.
+        chosen: indices of clips, shape (chosen,).
+
+    Yields:
+        The place of some frames among those of all chosen clips, and the frames, shape (frames, bins).
+    """
     ends = np.cumsum(clips.frames[chosen])
     chunk_of_clip = ends // CHUNK_FRAMES
     start = 0

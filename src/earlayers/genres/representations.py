@@ -29,7 +29,7 @@ class Representation(Protocol):
         ...
 
     def genre_probabilities(self, frames: np.ndarray) -> np.ndarray | None:
-        """The representation's own opinion, shape (frames, genres); None where it has none."""
+        """What the representation itself says, shape (frames, genres); None where it knows no genres."""
         ...
 
 
@@ -82,6 +82,28 @@ def check_network(folder: Path, *, bins: int, genres: Sequence[str] | None = Non
         )
 
 
+def trained_networks(folder: Path, *, bins: int) -> list[Path]:
+    """List the networks of a cell, one of every fold.
+
+    Args:
+        folder: holds fold_0, fold_1, ...
+        bins: see `check_network`.
+
+    Returns:
+        Their folders, absolute, each with a network that fits.
+
+    Raises:
+        UserError: when there is none, or one does not fit.
+    """
+    count = len(list(folder.glob("fold_*")))
+    if not count:
+        raise UserError(f"{folder} holds no networks: run `earlayers train` for this cell first")
+    networks = [(folder / f"fold_{fold}").resolve() for fold in range(count)]
+    for network in networks:
+        check_network(network, bins=bins)
+    return networks
+
+
 def open_network(folder: Path) -> NetworkLayers:
     """Load a trained network as a representation; torch is imported here, where it is needed."""
     from earlayers.learning.network import load_network
@@ -104,6 +126,13 @@ def layer_vectors(statistics: np.ndarray, columns: Mapping[str, slice]) -> dict[
 
 
 def join_layers(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Put the window vectors of single layers together again: all means, then all variances."""
+    """Put the window vectors of single layers together again.
+
+    Args:
+        vectors: of each layer, shape (windows, 2 * units of the layer).
+
+    Returns:
+        All means, then all variances, shape (windows, 2 * units of all layers).
+    """
     halves = [np.split(layer, 2, axis=1) for layer in vectors]
     return np.hstack([means for means, _ in halves] + [variances for _, variances in halves])

@@ -13,10 +13,9 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from earlayers.errors import UserError
 from earlayers.files import read_json, replacing, write_json
+from earlayers.genres.classifiers import trusted_types
 
 FORMAT = 1
-# what skops does not trust by itself in the classifiers of classifiers.py; nothing else is ever built
-TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
 _IDENTITY = re.compile(r'(?<="__id__": )\d+|(?<=")\d+(?=\.npy")')
 
 
@@ -35,11 +34,22 @@ def save_classifier(folder: Path, classifier: Any, facts: Mapping[str, Any]) -> 
         folder: made where missing.
         classifier: fitted.
         facts: what a reader must know to use it, as JSON.
+
+    Raises:
+        TypeError: naming the types that its settings must trust, since it could not be loaded again.
     """
     import skops.io
 
+    archive = skops.io.dumps(classifier)
+    # now and not when somebody wants to use it: by then the hours of training are over
+    named = {type_name(classifier), *skops.io.get_untrusted_types(data=archive)}
+    if missing := named - trusted_types():
+        raise TypeError(
+            f"trusted_types of the settings of {type(classifier).__name__} must name every type that a saved "
+            f"one holds, missing are {', '.join(sorted(missing))}: add them"
+        )
     with replacing(folder / "forest.skops") as temporary:
-        temporary.write_bytes(_without_addresses(skops.io.dumps(classifier)))
+        temporary.write_bytes(_without_addresses(archive))
     write_json(folder / "forest.json", {"format": FORMAT, **facts})
 
 
@@ -61,7 +71,7 @@ def load_classifier(folder: Path) -> SavedClassifier:
         facts = read_json(folder / "forest.json")
         if facts["format"] != FORMAT:
             raise UserError(f"{folder}/forest.json must have format {FORMAT}, found {facts['format']!r}")
-        return SavedClassifier(skops.io.load(file, trusted=list(TRUSTED_TYPES)), facts)
+        return SavedClassifier(skops.io.load(file, trusted=sorted(trusted_types())), facts)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run the classify stage of this cell") from None
     except UntrustedTypesFoundException as error:
@@ -70,6 +80,11 @@ def load_classifier(folder: Path) -> SavedClassifier:
         ) from None
     except (BadZipFile, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise UserError(f"{file} or forest.json is damaged, or no saved classifier: {error!r}") from None
+
+
+def type_name(classifier: Any) -> str:
+    """The full name of a classifier's type, as `Classifier.trusted_types` spells it."""
+    return f"{type(classifier).__module__}.{type(classifier).__qualname__}"
 
 
 def _without_addresses(archive: bytes) -> bytes:

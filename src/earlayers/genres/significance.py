@@ -170,7 +170,7 @@ def contrast_interval(
 
 
 def _right_in_pairs(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each clip was right in both tables, in the order of path and fold."""
+    """Whether each clip was right in both tables, by path and fold: two arrays of shape (clips,)."""
     keys = ["path", "fold"]
     tables = [table.sort_values(keys) for table in (first, second)]
     named = [list(table[keys].itertuples(index=False, name=None)) for table in tables]
@@ -184,12 +184,13 @@ def _right_in_pairs(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarr
 
 
 def _groups(predictions: pd.DataFrame) -> np.ndarray:
+    """The number of each clip's group, 0 ... groups - 1, shape (clips,)."""
     named = predictions["group"].where(predictions["group"] != "", "clip " + predictions["path"])
     return pd.factorize(named)[0]
 
 
 def _bootstrap(values: np.ndarray, groups: np.ndarray, level: float, resamples: int, seed: int) -> Interval:
-    """Percentile interval of 100 times the mean, drawing whole groups."""
+    """Percentile interval of 100 times the mean, drawing whole groups; values and groups: shape (clips,)."""
     sizes, sums = np.bincount(groups), np.bincount(groups, weights=values)
     # how often each group is drawn is all that a resample changes
     draws = np.random.default_rng(seed).multinomial(

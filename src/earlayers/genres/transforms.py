@@ -35,12 +35,11 @@ class Transform:
 
     def describe(self, frames: np.ndarray) -> np.ndarray:
         """Transform frames, shape (frames, bins) -> float32, shape (frames, bins or components)."""
-        scaled = np.subtract(frames, self.mean, dtype=np.float32)
-        scaled /= self.std
+        scaled = Scaler(self.mean, self.std).apply(frames)
         return scaled if self.components is None else scaled @ self.components
 
     def genre_probabilities(self, frames: np.ndarray) -> None:
-        """A transform knows no genres."""
+        """None, whatever the frames, shape (frames, bins): a transform knows no genres."""
 
     def save(self, path: Path) -> None:
         """Write the transform as safetensors."""

@@ -29,5 +29,5 @@ def aligned(*shape: int, like: Tensor | None = None) -> Tensor:
 
 
 def aligned_copy(values: Tensor) -> Tensor:
-    """The same numbers with aligned rows."""
+    """The same numbers with aligned rows, of any shape, the last axis being the row."""
     return aligned(*values.shape, like=values).copy_(values)

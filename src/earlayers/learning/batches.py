@@ -22,50 +22,50 @@ GPU_CUT_FRAMES = 16_000
 
 
 @dataclass(frozen=True)
-class Piece:
+class FramePiece:
     """Frames that neighbouring folds handle at once: numbers of frames, shape (folds, frames)."""
 
     folds: slice
     rows: Tensor
 
 
-def pieces(orders: dict[int, Tensor], piece_frames: int) -> list[Piece]:
+def pieces(orders: dict[int, Tensor], piece_frames: int) -> list[FramePiece]:
     """Cut every fold's order into pieces; neighbouring folds share a piece as long as all can fill it.
 
     A fold's pieces begin at the same places whatever its neighbours are, so what is drawn per piece does not
     depend on them either.
 
     Args:
-        orders: for every fold the numbers of its frames.
+        orders: for every fold the numbers of its frames, int64, shape (frames,).
         piece_frames: frames of a piece and fold; a fold's last piece may hold fewer.
     """
-    found = []
+    cut = []
     for folds in _stretches(sorted(orders)):
         shared = min(len(orders[fold]) for fold in folds) // piece_frames * piece_frames
         for start in range(0, shared, piece_frames):
             rows = torch.stack([orders[fold][start : start + piece_frames] for fold in folds])
-            found.append(Piece(slice(folds[0], folds[-1] + 1), rows))
+            cut.append(FramePiece(slice(folds[0], folds[-1] + 1), rows))
         for fold in folds:
             rest = orders[fold][shared:].split(piece_frames)
-            found += [Piece(slice(fold, fold + 1), rows[None]) for rows in rest if len(rows)]
-    return found
+            cut += [FramePiece(slice(fold, fold + 1), rows[None]) for rows in rest if len(rows)]
+    return cut
 
 
 def _stretches(folds: list[int]) -> list[list[int]]:
     """Runs of neighbouring numbers."""
-    found: list[list[int]] = []
+    cut: list[list[int]] = []
     for fold in folds:
-        if found and found[-1][-1] == fold - 1:
-            found[-1].append(fold)
+        if cut and cut[-1][-1] == fold - 1:
+            cut[-1].append(fold)
         else:
-            found.append([fold])
-    return found
+            cut.append([fold])
+    return cut
 
 
 class Cuts:
     """Pieces that become frames one after the other, as they are asked for."""
 
-    def __init__(self, data: Sequence[FoldData], pieces: list[Piece]) -> None:
+    def __init__(self, data: Sequence[FoldData], pieces: list[FramePiece]) -> None:
         """Remember what to cut.
 
         Args:
@@ -99,11 +99,11 @@ class _CutTable(Dataset):
     def __init__(self, data: Sequence[FoldData]) -> None:
         self.data = data
 
-    def __getitem__(self, pieces: list[Piece]) -> Cuts:
+    def __getitem__(self, pieces: list[FramePiece]) -> Cuts:
         return Cuts(self.data, pieces)
 
 
-class EpochSampler(Sampler[list[Piece]]):
+class EpochSampler(Sampler[list[FramePiece]]):
     """One draw is one epoch of every fold still trained, each in the order of its own seed and epoch."""
 
     def __init__(self, runs: Sequence[FoldRun], batch_frames: int) -> None:
@@ -121,7 +121,7 @@ class EpochSampler(Sampler[list[Piece]]):
         """One draw an epoch."""
         return 1
 
-    def __iter__(self) -> Iterator[list[Piece]]:
+    def __iter__(self) -> Iterator[list[FramePiece]]:
         """Yield the pieces of the coming epoch."""
         orders = {}
         for number, run in enumerate(self.runs):
@@ -133,7 +133,7 @@ class EpochSampler(Sampler[list[Piece]]):
         yield pieces(orders, self.piece_frames)
 
 
-class _ValidationSampler(Sampler[list[Piece]]):
+class _ValidationSampler(Sampler[list[FramePiece]]):
     """The validation frames of every fold that is still trained, in their order."""
 
     def __init__(self, runs: Sequence[FoldRun]) -> None:
@@ -142,9 +142,9 @@ class _ValidationSampler(Sampler[list[Piece]]):
     def __len__(self) -> int:
         return 1
 
-    def __iter__(self) -> Iterator[list[Piece]]:
+    def __iter__(self) -> Iterator[list[FramePiece]]:
         yield [
-            Piece(slice(number, number + 1), rows[None])
+            FramePiece(slice(number, number + 1), rows[None])
             for number, run in enumerate(self.runs)
             if run.stopped is None
             for rows in run.data.valid_rows.split(VALIDATION_FRAMES)

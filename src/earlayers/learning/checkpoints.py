@@ -16,8 +16,8 @@ from typing import Any
 from earlayers.errors import UserError
 from earlayers.files import replacing
 
-logger = logging.getLogger(__name__)
-KEPT = 2
+log = logging.getLogger(__name__)
+STATES_KEPT = 2
 DIGEST_BYTES = 32
 LOCK = "trainer.lock"
 
@@ -55,7 +55,7 @@ class Checkpoints:
         content = archive.getvalue()
         with replacing(self.folder / f"epoch_{epoch:06d}.checkpoint") as temporary:
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
-        for old in self._files()[KEPT:]:
+        for old in self._files()[STATES_KEPT:]:
             old.unlink()
 
     def load(self) -> dict[str, Any] | None:
@@ -63,12 +63,12 @@ class Checkpoints:
         for file in self._files():
             stored = _read(file)
             if stored is None:
-                logger.warning("%s is damaged, going back to the checkpoint before it", file)
+                log.warning("%s is damaged, going back to the checkpoint before it", file)
             elif stored["fingerprint"] == self.fingerprint:
                 state: dict[str, Any] = stored["state"]
                 return state
             else:
-                logger.info("%s belongs to other settings or data and is not used", file)
+                log.info("%s belongs to other settings or data and is not used", file)
         # a leftover would count as newer than the first states of the training that begins now
         for file in self._files():
             file.unlink()

@@ -12,17 +12,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Trainer
 from torch import Tensor
 
 from earlayers import parallel
-from earlayers.learning.batches import StackedBatches, WholeTable
 from earlayers.learning.checkpoints import Checkpoints, only_trainer
 from earlayers.learning.folds import FoldData
-from earlayers.learning.methods import HessianFreeSettings, Method, Sgd
-from earlayers.learning.modules import FoldsModule, HessianFreeModule, StackedSgdModule
+from earlayers.learning.methods import Method
 from earlayers.learning.network import Network
-from earlayers.learning.recording import Line, Recorder, Row
+from earlayers.learning.recording import EpochRow, Line, Recorder
 from earlayers.learning.runs import FoldRun
 
 
@@ -40,7 +38,7 @@ class Fit:
     """
 
     network: Network
-    history: list[Row]
+    history: list[EpochRow]
     best_epoch: int
     stopped: str
     seconds: float
@@ -54,7 +52,7 @@ def fit(
     hidden_layers: int,
     seed: int,
     checkpoint_folder: Path | None = None,
-    on_epoch: Callable[[Row], None] | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
     progress: bool = False,
 ) -> Fit:
     """Train one network (paper section 3.1).
@@ -75,7 +73,7 @@ def fit(
     Raises:
         UserError: when another process trains with this folder, or the first epoch diverges.
     """
-    found = fit_folds(
+    fits = fit_folds(
         [data],
         method,
         hidden_units=hidden_units,
@@ -85,7 +83,7 @@ def fit(
         on_epoch=(lambda _, row: on_epoch(row)) if on_epoch else None,
         progress=[("", 0)] if progress else None,
     )
-    return found[0]
+    return fits[0]
 
 
 def fit_folds(
@@ -96,10 +94,10 @@ def fit_folds(
     hidden_layers: int,
     seeds: Sequence[int],
     checkpoint_folders: Sequence[Path | None],
-    on_epoch: Callable[[int, Row], None] | None = None,
+    on_epoch: Callable[[int, EpochRow], None] | None = None,
     progress: Sequence[Line] | None = None,
 ) -> list[Fit]:
-    """Train several folds in this process, by SGD at once; the same as `fit` one after the other.
+    """Train several folds in this process, at once where the optimiser can; the same as `fit` of each.
 
     Args:
         data: a fold each, of one table.
@@ -168,7 +166,7 @@ def _fit_runs(
     method: Method,
     shape: tuple[int, int],
     checkpoint_folders: Sequence[Path | None],
-    on_epoch: Callable[[int, Row], None] | None,
+    on_epoch: Callable[[int, EpochRow], None] | None,
     progress: Sequence[Line] | None,
 ) -> list[Fit]:
     """Build networks of `shape` (units, layers) and train them to the end of their runs."""
@@ -180,7 +178,7 @@ def _fit_runs(
     with ExitStack() as locks:
         for folder in checkpoint_folders:
             locks.enter_context(only_trainer(folder))
-        for group in [places] if isinstance(method.optimizer, Sgd) else [[place] for place in places]:
+        for group in [places] if method.optimizer.stacked else [[place] for place in places]:
             recorder = Recorder(
                 [
                     Checkpoints(checkpoint_folders[n], _fingerprint(runs[n], networks[n], method))
@@ -195,15 +193,11 @@ def _fit_runs(
 
 def _train(runs: list[FoldRun], networks: list[Network], method: Method, recorder: Recorder) -> None:
     """Train folds at once until all have stopped; their runs hold what came of it."""
-    module = _module(runs, networks, method)
+    module = method.optimizer.build(runs, networks, method.output)
     recorder.restore(module)
     left = [run.max_epochs - run.epoch for run in runs if run.stopped is None]
     if not left:
         return
-    if isinstance(method.optimizer, Sgd):
-        batches: LightningDataModule = StackedBatches(runs, method.optimizer.batch_frames)
-    else:
-        batches = WholeTable(runs[0].data)
     with _quiet_lightning():
         trainer = Trainer(
             accelerator=runs[0].data.frames.device.type,
@@ -216,7 +210,7 @@ def _train(runs: list[FoldRun], networks: list[Network], method: Method, recorde
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(module, datamodule=batches)
+        trainer.fit(module, datamodule=module.batches())
 
 
 def _resident(data: Sequence[FoldData], device: str) -> list[FoldData]:
@@ -232,14 +226,8 @@ def _resident(data: Sequence[FoldData], device: str) -> list[FoldData]:
     ]
 
 
-def _placed(on_epoch: Callable[[int, Row], None], group: list[int], place: int, row: Row) -> None:
+def _placed(on_epoch: Callable[[int, EpochRow], None], group: list[int], place: int, row: EpochRow) -> None:
     on_epoch(group[place], row)
-
-
-def _module(runs: list[FoldRun], networks: list[Network], method: Method) -> FoldsModule:
-    if isinstance(method.optimizer, HessianFreeSettings):
-        return HessianFreeModule(runs[0], networks[0], method.output, method.optimizer)
-    return StackedSgdModule(runs, networks, method.output, method.optimizer)
 
 
 def _finished(run: FoldRun, network: Network) -> Fit:
@@ -269,12 +257,12 @@ def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice on loggers, workers and GPUs off the screen."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    lightning = logging.getLogger("pytorch_lightning")
+    level = lightning.level
+    lightning.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning.*")
             yield
     finally:
-        logger.setLevel(level)
+        lightning.setLevel(level)

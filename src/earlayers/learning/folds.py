@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from earlayers.audio.scaling import Scaler
-from earlayers.audio.tables import FrameTable
+from earlayers.audio.tables import FrameTable, check_order
 from earlayers.errors import UserError
 
 VALIDATION_FRAMES = 4096
@@ -90,11 +90,7 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
         UserError: when table and split disagree, or a part is empty.
     """
     tracks = table.tracks
-    if list(tracks["path"]) != list(split["path"]):
-        raise UserError(
-            f"the split must list the {len(tracks)} usable tracks in their order, found {len(split)} rows "
-            "that differ: run the split stage again"
-        )
+    check_order(tracks, split)
     parts = {part: np.flatnonzero(split[column] == part) for part in ("train", "valid")}
     for part, members in parts.items():
         if not len(members):
@@ -121,12 +117,13 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
 
 
 def _rows(table: FrameTable, track: int) -> np.ndarray:
+    """Numbers of a track's frames in the table, int64, shape (frames,)."""
     rows = table.rows(track)
     return np.arange(rows.start, rows.stop)
 
 
 def _shared(frames: np.ndarray) -> Any:
-    """The memory-mapped table as a tensor, without a copy: all processes share its pages."""
+    """The memory-mapped table, float32, shape (frames, bins), as a tensor: all processes share its pages."""
     with warnings.catch_warnings():
         # the map is read-only and so are we
         warnings.filterwarnings("ignore", message=".*not writable.*")

@@ -1,48 +1,98 @@
-"""Ways of training the network: activation, output, dropout, and the optimiser's settings with build()."""
+"""Ways of training the network: activation, output, dropout, and the optimiser's settings with build().
+
+To add an optimiser is to write one subclass of `OptimizerSettings` here, and to name it in params.yaml.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from earlayers.settings import Settings
+from earlayers.settings import Kind, Settings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from earlayers.learning.modules import FoldsModule, Measures, OneFoldModule
     from earlayers.learning.network import Network
-    from earlayers.learning.stack import Stack
-    from earlayers.learning.stacked_sgd import StackedSgd
-    from hessian_free import HessianFree
+    from earlayers.learning.runs import FoldRun
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+# columns of the learning curves, and the numbers of a Hessian-free step that stand in them
+STEP_COLUMNS = {
+    "rho": "ratio",
+    "damping": "damping",
+    "gradient_norm": "gradient_norm",
+    "cg_iterations": "cg_iterations",
+    "cg_chosen": "cg_chosen",
+    "products": "products",
+    "step_length": "step_length",
+    "accepted": "accepted",
+}
 
 
-class Sgd(Settings):
+class OptimizerSettings(Kind):
+    """What every optimiser says of itself; one that has no more to say than `build` trains a fold at a time.
+
+    Attributes:
+        stacked: whether `build` takes many folds, to be trained at once; otherwise it is given one.
+        no_dropout: why a network with dropout cannot be trained so; "" where it can.
+    """
+
+    stacked: ClassVar[bool] = False
+    no_dropout: ClassVar[str] = ""
+    if TYPE_CHECKING:
+        name: str  # each kind's own field
+
+    def build(self, runs: Sequence[FoldRun], networks: Sequence[Network], output: str) -> FoldsModule:
+        """Make what trains some folds: an epoch at a time, from wherever their runs stand.
+
+        Args:
+            runs: the folds; one alone unless `stacked`.
+            networks: with their first weights, one per fold.
+            output: `softmax` or `sigmoid`.
+
+        Returns:
+            A LightningModule that brings its own batches; for a fold alone `modules.OneFoldModule`, which
+            takes a torch optimiser and a function that does an epoch with it, will do.
+        """
+        raise NotImplementedError
+
+
+class Sgd(OptimizerSettings):
     """Plain stochastic gradient descent, no schedule (paper section 3.1)."""
 
+    stacked = True
     name: Literal["sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
     momentum: Rate
     weight_decay: Annotated[float, Field(ge=0)]
     batch_frames: Positive
 
-    def build(self, stack: Stack) -> StackedSgd:
-        """The optimiser of a stack of networks."""
+    def build(self, runs: Sequence[FoldRun], networks: Sequence[Network], output: str) -> FoldsModule:
+        """See `OptimizerSettings`; each fold gets the numbers, bit for bit, that it would get alone."""
+        from earlayers.learning.modules import StackedSgdModule
+        from earlayers.learning.stack import Stack
         from earlayers.learning.stacked_sgd import StackedSgd
 
-        return StackedSgd(
+        stack = Stack(networks, output, runs[0].data.frames.device)
+        method = StackedSgd(
             stack.weights,
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
+        return StackedSgdModule(runs, stack, method, self.batch_frames)
 
 
-class HessianFreeSettings(Settings):
+class HessianFreeSettings(OptimizerSettings):
     """Martens' Hessian-free optimisation (paper sections 2.3 and 3.1)."""
 
+    no_dropout = "its products must all see the same network"
     name: Literal["hessian_free"]
     damping: Annotated[float, Field(gt=0)] | Literal["auto"]
     damping_drop: Fraction
@@ -55,14 +105,15 @@ class HessianFreeSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)]
     chunk_frames: Positive
 
-    def build(self, network: Network) -> HessianFree:
-        """The optimiser of one network."""
+    def build(self, runs: Sequence[FoldRun], networks: Sequence[Network], output: str) -> FoldsModule:
+        """See `OptimizerSettings`; an epoch is one step on all training frames of the fold."""
+        from earlayers.learning.modules import OneFoldModule
         from hessian_free import HessianFree
 
         # without squared gradients, "fisher_diagonal" is estimated from the Gauss-Newton matrix
         known = "fisher_diagonal" if self.preconditioner == "gauss_newton_diagonal" else self.preconditioner
-        return HessianFree(
-            network.parameters(),
+        method = HessianFree(
+            networks[0].parameters(),
             damping=self.damping,
             damping_drop=self.damping_drop,
             cg_max_iterations=self.cg_max_iterations,
@@ -72,6 +123,41 @@ class HessianFreeSettings(Settings):
             preconditioner_exponent=self.preconditioner_exponent,
             weight_decay=self.weight_decay,
         )
+        return OneFoldModule(runs[0], networks[0], output, method, self._step, self.chunk_frames)
+
+    def _step(self, module: OneFoldModule, frames: Tensor, targets: Tensor) -> Measures:
+        """Take one step.
+
+        Args:
+            module: the fold, its network and its optimiser.
+            frames: all training frames, standardised, shape (frames, bins).
+            targets: numbers of their genres, shape (frames,).
+
+        Returns:
+            The loss of all training frames after the step, and the numbers of the step.
+        """
+        from earlayers.learning.seeds import Purpose, purpose_seed
+        from hessian_free import BernoulliCrossEntropy, SoftmaxCrossEntropy, closures
+
+        # the sample depends on the seed and the optimiser's step counter, so fresh closures change nothing
+        calls = closures(
+            module.network,
+            {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}[module.output],
+            frames,
+            targets,
+            self.chunk_frames,
+            self.curvature_fraction,
+            purpose_seed(module.runs[0].seed, Purpose.CURVATURE),
+        )
+        keywords = dict(calls.for_step)
+        if self.preconditioner == "gauss_newton_diagonal":
+            keywords["squares"] = None
+        module.step(calls.closure, **keywords)
+        method: Any = module.method
+        numbers = method.last_step.as_metrics()
+        return {"train_loss": method.last_step.loss_after} | {
+            column: numbers[name] for column, name in STEP_COLUMNS.items() if name in numbers
+        }
 
 
 class Method(Settings):
@@ -82,16 +168,16 @@ class Method(Settings):
     output: Literal["softmax", "sigmoid"]
     dropout: Rate
     input_dropout: Rate
-    optimizer: Annotated[Sgd | HessianFreeSettings, Field(discriminator="name")]
+    optimizer: OptimizerSettings
     max_epochs: Positive
     patience: Positive
 
     @model_validator(mode="after")
-    def _hessian_free_sees_one_function(self) -> Method:
-        if self.optimizer.name == "hessian_free" and (self.dropout or self.input_dropout):
+    def _dropout_suits_the_optimizer(self) -> Method:
+        if self.optimizer.no_dropout and (self.dropout or self.input_dropout):
             raise ValueError(
-                "hessian_free needs dropout 0.0 and input_dropout 0.0, found "
-                f"{self.dropout} and {self.input_dropout}: its products must all see the same network"
+                f"{self.optimizer.name} needs dropout 0.0 and input_dropout 0.0, found "
+                f"{self.dropout} and {self.input_dropout}: {self.optimizer.no_dropout}"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""The LightningModules: what one epoch does to the folds, by SGD and by Hessian-free steps."""
+"""The LightningModules: what one epoch does to folds trained at once by SGD, or to one fold alone."""
 
 from __future__ import annotations
 
@@ -8,31 +8,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from earlayers.learning.alignment import aligned
-from earlayers.learning.batches import Cuts
-from earlayers.learning.methods import HessianFreeSettings, Sgd
+from earlayers.learning.batches import Cuts, StackedBatches, WholeTable
 from earlayers.learning.network import Network
 from earlayers.learning.runs import FoldRun
-from earlayers.learning.seeds import Purpose, generator, purpose_seed
+from earlayers.learning.seeds import Purpose, generator
 from earlayers.learning.stack import Stack, losses
-from hessian_free import BernoulliCrossEntropy, HessianFree, SoftmaxCrossEntropy, closures
+from earlayers.learning.stacked_sgd import StackedSgd
 
-HESSIAN_FREE_LOSSES = {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}
-# columns of the learning curves, and the numbers of a StepReport
-REPORTED = {
-    "rho": "ratio",
-    "damping": "damping",
-    "gradient_norm": "gradient_norm",
-    "cg_iterations": "cg_iterations",
-    "cg_chosen": "cg_chosen",
-    "products": "products",
-    "step_length": "step_length",
-    "accepted": "accepted",
-}
 Measures = dict[str, float]
 
 
@@ -74,12 +61,16 @@ class FoldsModule(LightningModule):
         self.train_epoch(batch)
         self.training_seconds = time.perf_counter() - begin
 
+    def batches(self) -> LightningDataModule:
+        """What Lightning hands to `training_step`, one batch an epoch, and to `validation_step`."""
+        raise NotImplementedError
+
     def train_epoch(self, batch: Any) -> None:
         """Train, and put `train_loss` into the measures."""
         raise NotImplementedError
 
     def network_state(self, fold: int) -> dict[str, Tensor]:
-        """A copy of one fold's weights, as in `Network.state_dict`."""
+        """A copy of one fold's weights; names and shapes are those of `Network.state_dict`."""
         raise NotImplementedError
 
     def optimizer_state(self, fold: int) -> dict[str, Any]:
@@ -87,7 +78,7 @@ class FoldsModule(LightningModule):
         raise NotImplementedError
 
     def restore(self, fold: int, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
-        """Go on with one fold from its weights and its optimiser's state."""
+        """Go on with one fold from its weights, shaped as in `network_state`, and its optimiser's state."""
         raise NotImplementedError
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -107,13 +98,13 @@ def refuse_unsafe(trainer: Trainer) -> None:
     Raises:
         ValueError: naming the setting, what was found, and what to do.
     """
-    found = {
+    settings = {
         "accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
         "gradient_clip_val": (trainer.gradient_clip_val, (None, 0, 0.0)),
         "precision": (trainer.precision, ("32-true", "64-true")),
         "devices": (trainer.num_devices * trainer.num_nodes, (1,)),
     }
-    for name, (value, allowed) in found.items():
+    for name, (value, allowed) in settings.items():
         if value not in allowed:
             raise ValueError(
                 f"Trainer({name}={value!r}) would give wrong steps without a word, "
@@ -124,21 +115,23 @@ def refuse_unsafe(trainer: Trainer) -> None:
 class StackedSgdModule(FoldsModule):
     """All folds by SGD at once; each gets what it would get alone (paper section 3.1)."""
 
-    def __init__(
-        self, runs: Sequence[FoldRun], networks: Sequence[Network], output: str, settings: Sgd
-    ) -> None:
-        """Stack the networks.
+    def __init__(self, runs: Sequence[FoldRun], stack: Stack, method: StackedSgd, batch_frames: int) -> None:
+        """Bring stack and optimiser together.
 
         Args:
             runs: one per fold.
-            networks: with their first weights, one per fold.
-            output: `softmax` or `sigmoid`.
-            settings: of the optimiser.
+            stack: of the folds' networks, where their frames are.
+            method: the optimiser of the stack's weights.
+            batch_frames: frames of a minibatch.
         """
         super().__init__(runs)
-        self.stack = Stack(networks, output, runs[0].data.frames.device)
-        self.batch_frames = settings.batch_frames
-        self.method = settings.build(self.stack)
+        self.stack = stack
+        self.method = method
+        self.batch_frames = batch_frames
+
+    def batches(self) -> LightningDataModule:
+        """See `FoldsModule`."""
+        return StackedBatches(self.runs, self.batch_frames)
 
     def train_epoch(self, batch: Cuts) -> None:
         """One epoch of every active fold; the loss is the epoch's mean, each frame's before its update."""
@@ -182,52 +175,49 @@ class StackedSgdModule(FoldsModule):
             self.method.state[layer]["velocity"][fold] = velocity
 
 
-class HessianFreeModule(FoldsModule):
-    """One fold by Hessian-free steps, each on the whole table (paper sections 2.3 and 3.1)."""
+class OneFoldModule(FoldsModule):
+    """One fold alone, its training frames in memory as one batch; what an epoch is, its optimiser says."""
 
-    def __init__(self, run: FoldRun, network: Network, output: str, settings: HessianFreeSettings) -> None:
-        """Build the optimiser.
+    def __init__(
+        self,
+        run: FoldRun,
+        network: Network,
+        output: str,
+        method: torch.optim.Optimizer,
+        epoch: Callable[[OneFoldModule, Tensor, Tensor], Measures],
+        chunk_frames: int,
+    ) -> None:
+        """Bring network and optimiser together.
 
         Args:
             run: the fold.
             network: with its first weights.
             output: `softmax` or `sigmoid`.
-            settings: of the optimiser.
+            method: the optimiser of its parameters, whose `state_dict` is all that a checkpoint needs.
+            epoch: trains, by `step` alone, on all training frames (standardised, shape (frames, bins)) and
+                their targets (shape (frames,)); returns `train_loss` and what else is to stand in the curves.
+            chunk_frames: frames that the network is asked about at once in validation.
         """
         super().__init__([run])
+        # in place: the optimiser was given these parameters, and keeps them
         self.network = network.to(run.data.frames.device)
         self.output = output
-        self.settings = settings
-        self.method = settings.build(network)
+        self.method = method
+        self.epoch = epoch
+        self.chunk_frames = chunk_frames
+
+    def batches(self) -> LightningDataModule:
+        """See `FoldsModule`."""
+        return WholeTable(self.runs[0].data)
 
     def train_epoch(self, batch: tuple[Tensor, Tensor]) -> None:
-        """One step; the loss is that of all training frames after it."""
-        frames, targets = batch
-        # the sample depends on the seed and the optimiser's step counter, so fresh closures change nothing
-        calls = closures(
-            self.network,
-            HESSIAN_FREE_LOSSES[self.output],
-            frames,
-            targets,
-            self.settings.chunk_frames,
-            self.settings.curvature_fraction,
-            purpose_seed(self.runs[0].seed, Purpose.CURVATURE),
-        )
-        keywords = dict(calls.for_step)
-        if self.settings.preconditioner == "gauss_newton_diagonal":
-            keywords["squares"] = None
-        self.step(calls.closure, **keywords)
-        assert isinstance(self.method, HessianFree)
-        report = self.method.last_step
-        found = report.as_metrics()
-        self.measures[0] = {"train_loss": report.loss_after} | {
-            name: found[number] for name, number in REPORTED.items() if number in found
-        }
+        """One epoch of frames, shape (frames, bins), and targets, shape (frames,)."""
+        self.measures[0] = self.epoch(self, *batch)
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Loss and frame accuracy."""
+        """Loss and accuracy of frames, shape (frames, bins), and targets, shape (frames,)."""
         frames, targets = batch
-        logits = torch.cat([self.network(chunk) for chunk in frames.split(self.settings.chunk_frames)])
+        logits = torch.cat([self.network(chunk) for chunk in frames.split(self.chunk_frames)])
         self.measures[0] |= {
             "valid_loss": losses(logits, targets, self.output).mean(dtype=torch.float64).item(),
             "valid_accuracy": 100 * (logits.argmax(-1) == targets).double().mean().item(),
@@ -238,7 +228,7 @@ class HessianFreeModule(FoldsModule):
         return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def optimizer_state(self, fold: int) -> dict[str, Any]:  # noqa: ARG002
-        """Damping, warm start and step counter."""
+        """The optimiser's whole state; of Hessian-free damping, warm start and step counter."""
         return self.method.state_dict()
 
     def restore(self, fold: int, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:  # noqa: ARG002

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from earlayers.audio.scaling import Scaler
 from earlayers.errors import UserError
 from earlayers.files import read_json, replacing, write_json
 
@@ -34,18 +35,6 @@ LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(-1),
     "sigmoid": torch.sigmoid,
 }
-
-
-class Scaler(Protocol):
-    """What standardises frames, per bin; `earlayers.audio.scaling.Scaler` is one."""
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Shape (bins,)."""
-
-    @property
-    def std(self) -> np.ndarray:
-        """Shape (bins,), no zeros."""
 
 
 class Network(nn.Module):
@@ -90,11 +79,11 @@ class Network(nn.Module):
         """
         function = ACTIVATIONS[self.activation]
         below = functional.dropout(frames, self.input_dropout, self.training)
-        found = []
+        activations = []
         for layer in self.layers[:-1]:
             below = functional.dropout(function(layer(below)), self.dropout, self.training)
-            found.append(below)
-        return found
+            activations.append(below)
+        return activations
 
     def forward(self, frames: Tensor) -> Tensor:
         """Logits, shape (frames, outputs), of standardised frames, shape (frames, inputs)."""
@@ -138,7 +127,7 @@ class TrainedNetwork:
         Returns:
             A float32 array (frames, hidden_units) for each layer, the lowest first.
         """
-        passes = self._in_passes(frames, lambda chunk: self.network.hidden(chunk))
+        passes = self._in_passes(frames, self.network.hidden)
         return [np.concatenate(layer) for layer in zip(*passes, strict=True)]
 
     def logits(self, frames: np.ndarray) -> np.ndarray:
@@ -154,26 +143,22 @@ class TrainedNetwork:
     def _in_passes(
         self, frames: np.ndarray, compute: Callable[[Tensor], list[Tensor]]
     ) -> list[list[np.ndarray]]:
+        """Compute on some frames at a time.
+
+        Args:
+            frames: not standardised, shape (frames, bins).
+            compute: standardised frames, shape (frames, bins), -> arrays of shape (frames, units).
+
+        Returns:
+            For every pass what was computed.
+        """
         self.network.eval()
         # an empty clip still gives arrays of the right width
         starts = range(0, max(len(frames), 1), FRAMES_A_PASS)
         return [
-            [found.numpy() for found in compute(self._standardise(frames[start : start + FRAMES_A_PASS]))]
-            for start in starts
+            [outputs.numpy() for outputs in compute(torch.from_numpy(self.scaler.apply(frames[start:end])))]
+            for start, end in ((start, start + FRAMES_A_PASS) for start in starts)
         ]
-
-    def _standardise(self, frames: np.ndarray) -> Tensor:
-        return torch.from_numpy(
-            ((frames - self.scaler.mean) / self.scaler.std).astype(np.float32, copy=False)
-        )
-
-
-@dataclass(frozen=True)
-class _StoredScaler:
-    """The scaler that came with a network's file."""
-
-    mean: np.ndarray
-    std: np.ndarray
 
 
 def save_network(folder: Path, network: Network, scaler: Scaler, facts: dict[str, Any]) -> None:
@@ -219,7 +204,7 @@ def load_network(folder: Path) -> TrainedNetwork:
         tensors = safetensors.torch.load_file(folder / WEIGHTS)
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, this version reads {FORMAT}")
-        scaler = _StoredScaler(tensors.pop("scaler.mean").numpy(), tensors.pop("scaler.std").numpy())
+        scaler = Scaler(tensors.pop("scaler.mean").numpy(), tensors.pop("scaler.std").numpy())
         network = Network(
             facts["inputs"],
             facts["hidden_units"],

@@ -12,10 +12,10 @@ from tqdm import tqdm
 from earlayers.learning.checkpoints import Checkpoints
 from earlayers.learning.modules import FoldsModule
 
-Row = dict[str, float]
+EpochRow = dict[str, float]
 # a name and the number of the screen's line for a progress bar
 Line = tuple[str, int]
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Recorder(Callback):
@@ -24,7 +24,7 @@ class Recorder(Callback):
     def __init__(
         self,
         checkpoints: Sequence[Checkpoints],
-        on_epoch: Callable[[int, Row], None] | None,
+        on_epoch: Callable[[int, EpochRow], None] | None,
         lines: Sequence[Line] | None,
     ) -> None:
         """Start the clock.
@@ -47,7 +47,7 @@ class Recorder(Callback):
             if state is not None:
                 run.load_state_dict(state["run"])
                 module.restore(fold, state["weights"], state["optimizer"])
-                logger.info("resuming after epoch %d", run.epoch)
+                log.info("resuming after epoch %d", run.epoch)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Open the progress lines."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Weights = dict[str, "Tensor"]
 # what a checkpoint keeps of a run beside the weights
-KEPT = ("epoch", "seconds", "training_seconds", "history", "best_epoch", "best_weights", "stopped")
+CHECKPOINTED = ("epoch", "seconds", "training_seconds", "history", "best_epoch", "best_weights", "stopped")
 
 
 @dataclass
@@ -100,9 +100,9 @@ class FoldRun:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {name: getattr(self, name) for name in KEPT}
+        return {name: getattr(self, name) for name in CHECKPOINTED}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        for name in KEPT:
+        for name in CHECKPOINTED:
             setattr(self, name, state[name])

@@ -95,8 +95,8 @@ class Workspace:
         """Make room.
 
         Args:
-            weights: of all layers.
-            frames: of a minibatch.
+            weights: of all layers, each of shape (folds, inputs + 1, outputs).
+            frames: of a minibatch, shape (folds, frames, bins + 1).
         """
         folds, count = frames.shape[:2]
         self.padded = [aligned(folds, count, layer.shape[1], like=frames) for layer in weights[1:]]
@@ -109,13 +109,13 @@ class Workspace:
 
     def link(self, logits: Tensor, output: str) -> Tensor:
         """Turn logits, shape (folds, frames, genres), into the network's outputs, in `errors[-1]`."""
-        found = self.errors[-1]
+        outputs = self.errors[-1]
         if output == "sigmoid":
-            return torch.sigmoid(logits, out=found)
+            return torch.sigmoid(logits, out=outputs)
         count = logits.shape[1]
         self.columns[..., :count].copy_(logits.mT)
         torch.softmax(self.columns, -2, out=self._softmax)
-        return found.copy_(self._softmax[..., :count].mT)
+        return outputs.copy_(self._softmax[..., :count].mT)
 
 
 class Stack(nn.Module):
@@ -147,7 +147,7 @@ class Stack(nn.Module):
         self._workspaces: dict[tuple[int, ...], Workspace] = {}
 
     def network_state(self, fold: int) -> dict[str, Tensor]:
-        """Copies of one fold's weights, named as in `Network.state_dict`."""
+        """Copies of one fold's weights; names and shapes are those of `Network.state_dict`."""
         state = {}
         for layer, weights in enumerate(self.weights):
             state[f"layers.{layer}.weight"] = (
@@ -158,7 +158,7 @@ class Stack(nn.Module):
 
     @torch.no_grad()
     def load_network_state(self, fold: int, state: dict[str, Tensor]) -> None:
-        """Take one fold's weights over from `Network.state_dict`."""
+        """Take one fold's weights over, names and shapes as `network_state` gives them."""
         for layer, weights in enumerate(self.weights):
             weights[fold].copy_(_with_bias_row(state, layer))
 
@@ -183,8 +183,8 @@ class Stack(nn.Module):
         """Draw the dropout of some frames, and put that of the input into effect.
 
         Args:
-            frames: see `Batches`; changed in place by input dropout.
-            classes: see `Batches`.
+            frames: shape (folds, frames, bins + 1), see `Batches`; changed in place by input dropout.
+            classes: shape (folds, frames).
             generators: one per fold, where the frames are.
             batch_frames: see `Batches`.
         """
@@ -234,20 +234,32 @@ class Stack(nn.Module):
         logits: Tensor,
         work: Workspace,
     ) -> list[Tensor]:
-        """Fill the workspace's activations and the logits; return the activations before dropout."""
+        """Fill the workspace's activations and the logits.
+
+        Args:
+            weights: of all layers, each of shape (folds, inputs + 1, outputs).
+            frames: of a minibatch, shape (folds, frames, bins + 1).
+            masks: of every hidden layer, shape (folds, frames, units), or None.
+            logits: to be filled, shape (folds, frames, genres).
+            work: whose `padded` are filled.
+
+        Returns:
+            The activations of every hidden layer before dropout, shape (folds, frames, units).
+        """
         below, hidden = frames, []
         for layer, mask, padded, units in zip(weights, masks, work.padded, work.units, strict=False):
             if mask is None:
                 hidden.append(IN_PLACE[self.activation](torch.bmm(below, layer, out=units)))
             else:
-                found = torch.bmm(below, layer, out=aligned(*units.shape, like=units))
-                hidden.append(IN_PLACE[self.activation](found))
-                torch.mul(found, mask, out=units)
+                activations = torch.bmm(below, layer, out=aligned(*units.shape, like=units))
+                hidden.append(IN_PLACE[self.activation](activations))
+                torch.mul(activations, mask, out=units)
             below = padded
         torch.bmm(below, weights[-1], out=logits)
         return hidden
 
     def _workspace(self, weights: list[Tensor], frames: Tensor) -> Workspace:
+        """Room for minibatches of this size, shape (folds, frames, bins + 1); made once."""
         size = frames.shape[:2]
         if size not in self._workspaces:
             self._workspaces[size] = Workspace(weights, frames)
@@ -255,7 +267,7 @@ class Stack(nn.Module):
 
 
 def _with_bias_row(state: dict[str, Tensor], layer: int) -> Tensor:
-    """One layer of `Network.state_dict` as (inputs + 1, outputs)."""
+    """One layer of `Network.state_dict` as one matrix, shape (inputs + 1, outputs)."""
     return torch.cat([state[f"layers.{layer}.weight"].T, state[f"layers.{layer}.bias"][None]])
 
 

@@ -11,12 +11,14 @@ from earlayers import parallel
 from earlayers.params import Params
 from earlayers.planning.plan import EXPECTED_EPOCHS, EXPECTED_ITERATIONS, START_SECONDS, Cost
 from earlayers.planning.sample import Size
-from earlayers.planning.steps import Step
+from earlayers.planning.steps import PlannedStep
 
 ROW = "{:18}{:>12}{:>16}{:>15}{:>16}{:>9}"
 
 
-def page(settings: Params, sizes: dict[str, Size], listed: Sequence[Step], costs: Sequence[Cost]) -> str:
+def page(
+    settings: Params, sizes: dict[str, Size], listed: Sequence[PlannedStep], costs: Sequence[Cost]
+) -> str:
     """The whole plan: of every step that is listed, `costs` has those that are left."""
     lines = [
         f"{name}: {size.clips} clips of {size.genres} genres, {size.folds} folds "

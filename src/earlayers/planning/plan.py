@@ -16,7 +16,7 @@ from earlayers.genres.classifiers import FORESTS_LIMIT_BYTES
 from earlayers.genres.evaluation import MEMORY_LIMIT_BYTES
 from earlayers.params import Params
 from earlayers.planning.sample import Run, Size, measure
-from earlayers.planning.steps import Step, steps
+from earlayers.planning.steps import PlannedStep, steps
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ ONCE = ("frames", "split")  # whatever the number of folds
 class Cost:
     """One step at full size: seconds expected and at most; bytes of memory, of outputs, of scratch."""
 
-    step: Step
+    step: PlannedStep
     seconds: tuple[float, float]
     memory_bytes: float
     disk_bytes: float
     scratch_bytes: float
 
 
-def costs(listed: Sequence[Step], content: Any, sizes: dict[str, Size]) -> list[Cost]:
+def costs(listed: Sequence[PlannedStep], content: Any, sizes: dict[str, Size]) -> list[Cost]:
     """Run stages on samples and extrapolate to these steps.
 
     What follows a training does not ask by which method: it is measured for the first one of each size.
@@ -51,7 +51,7 @@ def costs(listed: Sequence[Step], content: Any, sizes: dict[str, Size]) -> list[
         if "cg_max_iterations" in optimizer:
             optimizer["cg_max_iterations"] = min(EXPECTED_ITERATIONS, optimizer["cg_max_iterations"])
     settings = [params.validate(values, "the parameters") for values in (expected, content)]
-    chains: dict[Any, list[Step]] = {}
+    chains: dict[Any, list[PlannedStep]] = {}
     for step in steps(settings[1]):
         if step.stage in ONCE:
             chains.setdefault(step.dataset, []).append(step)
@@ -81,7 +81,7 @@ def costs(listed: Sequence[Step], content: Any, sizes: dict[str, Size]) -> list[
     return chosen
 
 
-def _cost(step: Step, runs: Sequence[Run], settings: Sequence[Params], sizes: dict[str, Size]) -> Cost:
+def _cost(step: PlannedStep, runs: Sequence[Run], settings: Sequence[Params], sizes: dict[str, Size]) -> Cost:
     size = sizes[step.dataset]
     trained = sizes[step.keys.get("source", step.dataset)]
     folds, rounds = (1, 1) if step.stage in ONCE else (trained.folds, trained.rounds)
@@ -121,7 +121,7 @@ def fitted(work: Sequence[Sequence[float]], measured: Sequence[float]) -> np.nda
     return np.asarray(nnls(table / scale, np.array(measured))[0] / scale)
 
 
-def _work(step: Step, settings: Params, clips: int) -> list[float]:
+def _work(step: PlannedStep, settings: Params, clips: int) -> list[float]:
     """The directions in which a step's seconds grow."""
     sound = clips * settings.audio.clip_seconds
     if step.stage == "train":
@@ -137,7 +137,7 @@ def _work(step: Step, settings: Params, clips: int) -> list[float]:
     return [1.0, sound * parts, trees * sound, trees * drawn * math.log(drawn)]
 
 
-def _held(step: Step, settings: Params, clips: int) -> list[float]:
+def _held(step: PlannedStep, settings: Params, clips: int) -> list[float]:
     """The directions in which a step's memory and outputs grow."""
     sound = clips * settings.audio.clip_seconds
     if not step.stage.startswith("classify"):
@@ -146,7 +146,7 @@ def _held(step: Step, settings: Params, clips: int) -> list[float]:
     return [1.0, sound, trees * drawn, trees * sound]
 
 
-def _forest(step: Step, settings: Params, clips: int) -> tuple[int, float, int]:
+def _forest(step: PlannedStep, settings: Params, clips: int) -> tuple[int, float, int]:
     """Trees, rows of single frames that a tree draws, parts of the forest that are grown in turn."""
     chosen = settings.classifiers[step.keys["classifier"]]
     frames = settings.audio.clip_seconds * settings.audio.sample_rate_hz / settings.frames.hop_samples

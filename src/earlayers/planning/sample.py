@@ -28,7 +28,7 @@ from earlayers.audio.datasets import Dataset
 from earlayers.audio.splitting.lists import read_lists
 from earlayers.errors import UserError
 from earlayers.params import Params
-from earlayers.planning.steps import Step
+from earlayers.planning.steps import PlannedStep
 
 # clips and genres by layout, for a dataset that is not on disk
 KNOWN = {"gtzan": (1000, 10), "ismir2004": (1458, 6), "fma_small": (8000, 8)}
@@ -81,9 +81,9 @@ def size_of(dataset: Dataset, folder: Path) -> Size:
     Raises:
         UserError: when it is not on disk and could have any size.
     """
-    split = dataset.split
+    split: Any = dataset.split  # every kind has fields of its own
     folds = split.folds if split.name != "listed" else len(read_lists(Path(split.file))[1])
-    inner: Any = split.of if split.name == "first" else split
+    inner = split.of if split.name == "first" else split
     parts = inner.folds if hasattr(inner, "seed") else GIVEN_PARTS.get(inner.name, 4)
     if folder.is_dir():
         files: dict[str, list[Path]] = {}
@@ -100,7 +100,7 @@ def size_of(dataset: Dataset, folder: Path) -> Size:
 
 
 def measure(
-    content: Any, sizes: dict[str, Size], phases: Sequence[Sequence[list[Step]]]
+    content: Any, sizes: dict[str, Size], phases: Sequence[Sequence[list[PlannedStep]]]
 ) -> dict[str, list[Run]]:
     """Run chains of stages on a small and a large sample; the runs of each step by its name.
 
@@ -138,7 +138,7 @@ def measure(
 
 
 def _run_chain(
-    folder: Path, settings: Params, clips: dict[str, int], chain: Sequence[Step]
+    folder: Path, settings: Params, clips: dict[str, int], chain: Sequence[PlannedStep]
 ) -> list[tuple[str, Run]]:
     """Run stages one after the other in a folder, by one thread, in a process of their own."""
     os.environ["EARLAYERS_JOBS"] = "1"

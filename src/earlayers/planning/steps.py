@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from earlayers import params, paths
+from earlayers.cells import name_of
 from earlayers.params import Params
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStep:
     """One cell of a stage of dvc.yaml: the values of its matrix in order, the files it needs and leaves."""
 
     stage: str
@@ -25,7 +26,7 @@ class Step:
     @property
     def name(self) -> str:
         """As DVC calls it."""
-        return f"{self.stage}@{paths.key(*self.keys.values())}"
+        return f"{self.stage}@{name_of(*self.keys.values())}"
 
     @property
     def dataset(self) -> str:
@@ -33,7 +34,7 @@ class Step:
         return str(self.keys.get("target") or self.keys["dataset"])
 
 
-def steps(settings: Params) -> list[Step]:
+def steps(settings: Params) -> list[PlannedStep]:
     """The cells of dvc.yaml in its order; the report, a minute, is left out."""
     listed = []
     for stage, entry in params.read(Path("dvc.yaml"))["stages"].items():
@@ -41,7 +42,7 @@ def steps(settings: Params) -> list[Step]:
         for values in product(*axes.values()) if axes else ():
             keys = dict(zip(axes, values, strict=True))
             needs, outputs = ([_path(file, keys) for file in entry[kind]] for kind in ("deps", "outs"))
-            listed.append(Step(stage, keys, needs, outputs))
+            listed.append(PlannedStep(stage, keys, needs, outputs))
     return listed
 
 
@@ -50,14 +51,14 @@ def _path(entry: Any, keys: dict[str, Any]) -> Path:
     return Path(re.sub(r"\$\{item\.(\w+)\}", lambda word: str(keys[word[1]]), path))
 
 
-def left(listed: Sequence[Step], content: Any) -> list[Step]:
+def left(listed: Sequence[PlannedStep], content: Any) -> list[PlannedStep]:
     """The steps that are still to run, in order.
 
     Done is what dvc.lock says ran with these parameters, if its outputs are there and the steps before it
     are done. Whether code has changed since is not looked at.
     """
     lock = params.read(Path("dvc.lock"))["stages"] if Path("dvc.lock").exists() else {}
-    waiting: list[Step] = []
+    waiting: list[PlannedStep] = []
     for step in listed:
         used = lock.get(step.name, {}).get("params", {}).get(str(paths.PARAMS))
         current = used and all(_at(content, path) == value for path, value in used.items())

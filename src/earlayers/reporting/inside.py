@@ -11,7 +11,7 @@ import pandas as pd
 
 from earlayers import paths, plots
 from earlayers.audio.tables import FrameTable, load_split, load_table
-from earlayers.cells import Cell
+from earlayers.cells import Cell, name_of
 from earlayers.reporting.drawing import looks
 from earlayers.reporting.evidence import input_baseline
 from earlayers.reporting.findings import Findings
@@ -61,7 +61,7 @@ def listen(findings: Findings, dataset: str) -> Heard:
     rows = np.concatenate([np.arange(clip.start, clip.stop) for clip in clips])
     chosen = rows[np.linspace(0, len(rows) - 1, min(FRAMES, len(rows))).astype(int)]
     trained = [training.cell for training in findings.trainings if training.cell.dataset == dataset]
-    networks = {cell: load_network(paths.network(cell.name, FOLD)) for cell in trained}
+    networks = {cell: load_network(paths.fold(cell.name, FOLD)) for cell in trained}
     return Heard(table, split, np.asarray(table.frames[chosen]), networks)
 
 
@@ -148,7 +148,7 @@ def maps(findings: Findings, heard: Heard, dataset: str) -> list[Picture]:
     folders: list[tuple[str, str, Path, str]] = []
     name = input_baseline(findings.params)
     if name:
-        folder = paths.features(paths.key(dataset, name))
+        folder = paths.features(name_of(dataset, name))
         folders.append((name, f"{shown(name)}: the input", folder, f"fold_{FOLD}_windows.npy"))
     depth = findings.params.training.hidden_layers
     largest = max(findings.params.hidden_units)

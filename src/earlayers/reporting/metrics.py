@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from earlayers import paths
+from earlayers.cells import name_of
 from earlayers.reporting.rows import TableRow
 
 # the names that the tracker's columns have
@@ -27,7 +27,7 @@ def metrics(rows: Sequence[TableRow]) -> dict[str, dict[str, float]]:
     for row in rows:
         if not row.of_features:
             continue
-        cell = cells.setdefault(paths.key(*_representation(row), row.classifier), {})
+        cell = cells.setdefault(name_of(*_representation(row), row.classifier), {})
         label = f"l{row.layer}" if row.layer.isdigit() else "all"
         if row.aggregation == "window" or label == "all":
             cell[f"{_SECTIONS[row.aggregation]}/{label}"] = round(row.mean, 1)

@@ -117,7 +117,7 @@ def find_model(model: str, fold: int | None) -> tuple[Path, Path]:
     else:
         cell = named[0]
     chosen = champion.best_fold(cell) if fold is None else fold
-    network, forest = paths.network(cell.network, chosen), paths.network(cell.name, chosen)
+    network, forest = paths.fold(cell.network, chosen), paths.fold(cell.name, chosen)
     for place in (network, forest):
         if not place.is_dir():
             raise UserError(

@@ -22,11 +22,12 @@ def check_classifier(classifier: Any, features: int, genres: int) -> None:
         ValueError: saying what does not fit.
     """
     from sklearn.ensemble import RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
 
-    if not isinstance(classifier, RandomForestClassifier | LogisticRegression | Pipeline):
-        raise ValueError(f"a forest or a logistic regression is needed, found {type(classifier).__name__}")
+    from earlayers.genres.classifiers import trusted_types
+    from earlayers.genres.saving import type_name
+
+    if type_name(classifier) not in trusted_types():
+        raise ValueError(f"a classifier of ours is needed, found {type(classifier).__name__}")
     if classifier.n_features_in_ != features:
         raise ValueError(
             f"fitted on {classifier.n_features_in_} numbers a window, the network gives {features}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import numpy as np
 import pandas as pd
 
 from earlayers import files, params, paths
-from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.audio.tables import FrameTable, fold_columns, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
-from earlayers.genres.evaluation import Clips, folds_of, frame_votes, window_votes
+from earlayers.genres.evaluation import FoldClips, frame_votes, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table, save_predictions
 from earlayers.genres.representations import Representation, check_network, join_layers, open_network
-from earlayers.genres.scoring import accuracies, over_folds
+from earlayers.genres.scoring import Scores, accuracies, best_layer, over_folds, shown
 from earlayers.genres.transforms import Transform
 from earlayers.genres.voting import Vote
 from earlayers.parallel import parallel_map
+
+log = logging.getLogger(__name__)
 
 LEARN = ("train", "valid")  # what a test clip's classifier is fitted on
 
@@ -44,7 +48,7 @@ class FoldTask:
     fold: int
     key: str
     settings: Classifier
-    clips: Clips
+    clips: FoldClips
     representation: Path
     frames: Path
     vectors: Mapping[str, Path]
@@ -62,7 +66,13 @@ class FoldTask:
         return vectors if "input" in vectors else {**vectors, "all": join_layers(list(vectors.values()))}
 
     def judge_windows(self, vectors: np.ndarray, learn: Sequence[str], ask: str) -> tuple[Any, list[Vote]]:
-        """Fit on the windows of some parts, vote for the clips of another."""
+        """Fit on the windows of some parts, vote for the clips of another.
+
+        Args:
+            vectors: of all windows, shape (windows, features).
+            learn: parts whose windows are learned from.
+            ask: the part whose clips are voted for.
+        """
         track_of_window, clips = self.track_of_window, self.clips
         return window_votes(
             self.settings, vectors, track_of_window, clips, learn=learn, ask=ask, seed=self.fold
@@ -94,30 +104,18 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
     Raises:
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
-    settings = params.load()
-    networks = paths.key(dataset, method, hidden_units)
-    cell, features = paths.key(networks, classifier), paths.features(networks)
-    table, split = load_table(paths.frames(dataset)), load_split(paths.split(dataset))
-    layers = _layers(features)
-    tasks = [
-        FoldTask(
-            fold,
-            classifier,
-            params.entry(settings.classifiers, classifier, "classifiers"),
-            Clips.of(table.tracks, split, f"fold_{fold}", table.genres),
-            paths.network(networks, fold).resolve(),
-            (paths.frames(dataset) / "frames.npy").resolve(),
-            {layer: (features / f"fold_{fold}_layer_{layer}.npy").resolve() for layer in layers},
-            _track_of_window(features),
-        )
-        for fold in range(folds_of(split))
-    ]
+    networks = name_of(dataset, method, hidden_units)
+    cell, features = name_of(networks, classifier), paths.features(networks)
+    layers = {layer: f"layer_{layer}" for layer in _layers(features)}
+    tasks, table = _tasks(
+        dataset, classifier, paths.frames(dataset), features, layers, lambda fold: paths.fold(networks, fold)
+    )
     for task in tasks:
         check_network(task.representation, bins=table.frames.shape[1], genres=table.genres)
     identity = {"dataset": dataset, "representation": method, "hidden_units": hidden_units}
     validation = _classify(cell, identity, tasks, table)
     # of the layers, not of the folds: a cell keeps one kind of forest, and test clips have no say in it
-    best = max(validation, key=lambda layer: validation[layer]["mean"] or 0)
+    best = best_layer(validation)
     facts = {
         "dataset": dataset,
         "method": method,
@@ -125,10 +123,10 @@ def run(dataset: str, method: str, hidden_units: int, classifier: str) -> None:
         "classifier": classifier,
         "layer": best,
         "aggregation": "window",
-        "windows": settings.windows.model_dump(),
+        "windows": params.load().windows.model_dump(),
         "genres": table.genres,
     }
-    kept = [KeepTask(task, best, paths.network(cell, task.fold).resolve(), facts) for task in tasks]
+    kept = [KeepTask(task, best, paths.fold(cell, task.fold).resolve(), facts) for task in tasks]
     parallel_map(_keep_fold, kept, description=f"keep {cell}", name=lambda task: f"fold {task.fold.fold}")
 
 
@@ -145,27 +143,57 @@ def run_handmade(dataset: str, handmade: str, classifier: str) -> None:
     Raises:
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
-    settings = params.load()
-    cell = paths.key(dataset, handmade, classifier)
-    features = paths.features(paths.key(dataset, handmade))
+    cell = name_of(dataset, handmade, classifier)
+    features = paths.features(name_of(dataset, handmade))
     # a front end of its own has frames of its own
     source = features if (features / "frames.npy").exists() else paths.frames(dataset)
+    tasks, table = _tasks(
+        dataset,
+        classifier,
+        source,
+        features,
+        {"input": "windows"},
+        lambda fold: features / f"fold_{fold}_transform.safetensors",
+    )
+    identity = {"dataset": dataset, "representation": handmade, "hidden_units": None}
+    _classify(cell, identity, tasks, table)
+
+
+def _tasks(
+    dataset: str,
+    classifier: str,
+    source: Path,
+    features: Path,
+    vectors: Mapping[str, str],
+    representation: Callable[[int], Path],
+) -> tuple[list[FoldTask], FrameTable]:
+    """A task for every fold, and the table of frames that they share.
+
+    Args:
+        dataset: a key of `datasets`.
+        classifier: a key of `classifiers`.
+        source: folder of the table of frames.
+        features: folder of the window vectors.
+        vectors: layer -> end of the name of its file.
+        representation: number of the fold -> folder of its network, or file of its transform.
+    """
     table, split = load_table(source), load_split(paths.split(dataset))
+    settings = params.entry(params.load().classifiers, classifier, "classifiers")
+    track_of_window = _track_of_window(features)
     tasks = [
         FoldTask(
             fold,
             classifier,
-            params.entry(settings.classifiers, classifier, "classifiers"),
-            Clips.of(table.tracks, split, f"fold_{fold}", table.genres),
-            (features / f"fold_{fold}_transform.safetensors").resolve(),
+            settings,
+            FoldClips.of(table.tracks, split, column, table.genres),
+            representation(fold).resolve(),
             (source / "frames.npy").resolve(),
-            {"input": (features / f"fold_{fold}_windows.npy").resolve()},
-            _track_of_window(features),
+            {layer: (features / f"{column}_{end}.npy").resolve() for layer, end in vectors.items()},
+            track_of_window,
         )
-        for fold in range(folds_of(split))
+        for fold, column in enumerate(fold_columns(split))
     ]
-    identity = {"dataset": dataset, "representation": handmade, "hidden_units": None}
-    _classify(cell, identity, tasks, table)
+    return tasks, table
 
 
 def _layers(features: Path) -> list[str]:
@@ -176,6 +204,7 @@ def _layers(features: Path) -> list[str]:
 
 
 def _track_of_window(features: Path) -> np.ndarray:
+    """The index of each window's clip, never falling, shape (windows,)."""
     file = features / "windows.parquet"
     if not file.exists():
         raise UserError(f"{file} is missing: run the features stage of this cell first")
@@ -184,24 +213,26 @@ def _track_of_window(features: Path) -> np.ndarray:
 
 def _classify(
     cell: str, identity: Mapping[str, Any], tasks: Sequence[FoldTask], table: FrameTable
-) -> dict[str, dict[str, float | None]]:
-    """Classify every fold and write what was found; gives each layer's accuracy on validation clips."""
+) -> dict[str, Scores]:
+    """Classify every fold and write what comes out; gives each layer's accuracy on validation clips."""
     name = f"classify {cell}"
     folds = parallel_map(_classify_fold, tasks, description=name, name=lambda task: f"fold {task.fold}")
     predictions = predictions_table(
         [ballot for _, ballots in folds for ballot in ballots], table.tracks, table.genres
     )
-    found = accuracies(predictions)
-    network = found["none"].pop("output", None)
-    accuracy = {aggregation: found[aggregation] for aggregation in ("none", "window")}
+    scores = accuracies(predictions)
+    network = scores["none"].pop("output", None)
+    accuracy = {aggregation: scores[aggregation] for aggregation in ("none", "window")}
     validation = {
         layer: over_folds({task.fold: valid[layer] for task, (valid, _) in zip(tasks, folds, strict=True)})
         for layer in accuracy["window"]
     }
     save_predictions(paths.predictions("classify", cell), predictions)
     content = {**identity, "classifier": tasks[0].key, "folds": len(tasks), "accuracy": accuracy}
-    own = {"network": network} if network else {}
-    files.write_json(paths.result("classify", cell), content | own | {"validation": {"window": validation}})
+    content |= {"network": network} if network else {}
+    files.write_json(paths.result("classify", cell), content | {"validation": {"window": validation}})
+    best = shown(accuracy["window"], best_layer(validation))
+    log.info("%s: of test clips over windows, best on validation clips: %s", cell, best)
     return validation
 
 

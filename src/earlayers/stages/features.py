@@ -12,19 +12,25 @@ import pandas as pd
 from tqdm import tqdm
 
 from earlayers import files, params, paths
-from earlayers.audio.tables import FrameTable, FrameWriter, load_split, load_table
+from earlayers.audio.tables import FrameTable, FrameWriter, fold_columns, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
-from earlayers.genres.representations import Representation, check_network, layer_vectors, open_network
+from earlayers.genres.handmade import Handmade
+from earlayers.genres.representations import (
+    Representation,
+    layer_vectors,
+    open_network,
+    trained_networks,
+)
 from earlayers.genres.summaries import Windowing, window_statistics
-from earlayers.genres.transforms import fit_standardising, fit_whitening
 from earlayers.parallel import jobs, parallel_map
-from earlayers.params import Handmade, Params
+from earlayers.params import Params
 
 WORTH_PROCESSES_BYTES = 2e9  # frames to read, over all tasks: about five seconds of work
 
 
 @dataclass(frozen=True)
-class Clips:
+class ClipWindows:
     """What a process needs to describe every clip of a table; paths are absolute, arrays small."""
 
     frames: Path
@@ -45,7 +51,7 @@ class NetworkTask:
 
     fold: int
     network: Path
-    clips: Clips
+    clips: ClipWindows
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class TransformTask:
     training: np.ndarray
     settings: Handmade
     sums: np.ndarray
-    clips: Clips
+    clips: ClipWindows
 
 
 Task = TypeVar("Task", NetworkTask, TransformTask)
@@ -77,16 +83,12 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
         UserError: when networks are missing or do not fit the frames, or a clip holds no window.
     """
     settings = params.load()
-    cell = paths.key(dataset, method, hidden_units)
+    cell = name_of(dataset, method, hidden_units)
     table = load_table(paths.frames(dataset))
-    folds = len(list(paths.model(cell).glob("fold_*")))
-    if not folds:
-        raise UserError(f"{paths.model(cell)} holds no networks: run `earlayers train` for this cell first")
+    networks = trained_networks(paths.model(cell), bins=table.frames.shape[1])
     with files.replacing_folder(paths.features(cell)) as folder:
-        for fold in range(folds):
-            check_network(paths.network(cell, fold), bins=table.frames.shape[1])
         clips = _prepare(settings, table, paths.frames(dataset), settings.frames.hop_samples, folder)
-        tasks = [NetworkTask(fold, paths.network(cell, fold).resolve(), clips) for fold in range(folds)]
+        tasks = [NetworkTask(fold, network, clips) for fold, network in enumerate(networks)]
         _run(_describe_by_network, tasks, f"features {cell}", lambda task: f"fold {task.fold}")
 
 
@@ -108,7 +110,7 @@ def run_handmade(dataset: str, handmade: str) -> None:
     chosen = params.entry(settings.handmade, handmade, "handmade")
     table, split = load_table(paths.frames(dataset)), load_split(paths.split(dataset))
     source = paths.frames(dataset)
-    with files.replacing_folder(paths.features(paths.key(dataset, handmade))) as folder:
+    with files.replacing_folder(paths.features(name_of(dataset, handmade))) as folder:
         if chosen.front_end != settings.frames:
             _write_frames(paths.data(dataset), table.tracks, chosen, settings, folder)
             source, table = folder, load_table(folder)
@@ -116,13 +118,14 @@ def run_handmade(dataset: str, handmade: str) -> None:
         sums = table.sums[table.tracks["row"]]
         tasks = [
             TransformTask(column, np.flatnonzero(split[column] == "train"), chosen, sums, clips)
-            for column in split.columns
-            if column.startswith("fold_") or column == "transfer"
+            for column in [*fold_columns(split), "transfer"]
         ]
         _run(_describe_by_transform, tasks, f"features {dataset}-{handmade}", lambda task: task.column)
 
 
-def _prepare(settings: Params, table: FrameTable, source: Path, hop_samples: int, folder: Path) -> Clips:
+def _prepare(
+    settings: Params, table: FrameTable, source: Path, hop_samples: int, folder: Path
+) -> ClipWindows:
     """Check that every clip holds a window, and list the windows."""
     rate_hz = settings.audio.sample_rate_hz
     windowing = Windowing.from_seconds(
@@ -147,7 +150,7 @@ def _prepare(settings: Params, table: FrameTable, source: Path, hop_samples: int
     }
     pd.DataFrame(windows).to_parquet(folder / "windows.parquet", index=False)
     rows = [table.rows(track) for track in range(len(table.tracks))]
-    return Clips((source / "frames.npy").resolve(), rows, windowing, folder.resolve())
+    return ClipWindows((source / "frames.npy").resolve(), rows, windowing, folder.resolve())
 
 
 def _run(
@@ -160,7 +163,7 @@ def _run(
         tasks,
         description=description,
         name=name,
-        jobs=None if work_bytes > WORTH_PROCESSES_BYTES else 1,
+        processes=None if work_bytes > WORTH_PROCESSES_BYTES else 1,
     )
 
 
@@ -174,12 +177,8 @@ def _describe_by_network(task: NetworkTask) -> None:
 
 def _describe_by_transform(task: TransformTask) -> None:
     rows = [task.clips.rows[track] for track in task.training]
-    if task.settings.transform == "standardise":
-        counts = np.array([clip.stop - clip.start for clip in rows])
-        transform = fit_standardising(task.sums[task.training], counts)
-    else:
-        frames = np.load(task.clips.frames, mmap_mode="r")
-        transform = fit_whitening(frames, rows, task.settings.components)
+    frames = np.load(task.clips.frames, mmap_mode="r")
+    transform = task.settings.build(frames, rows, task.sums[task.training])
     transform.save(task.clips.folder / f"{task.column}_transform.safetensors")
     np.save(task.clips.folder / f"{task.column}_windows.npy", task.clips.statistics(transform))
 
@@ -195,6 +194,7 @@ def _write_frames(data: Path, tracks: pd.DataFrame, chosen: Handmade, settings: 
     front_end = chosen.front_end.build(audio.sample_rate_hz)
 
     def work(path: str) -> np.ndarray:
+        """Frames of one clip, float32, shape (frames, dimensions)."""
         try:
             return front_end(decode(data / path, audio.sample_rate_hz, audio.clip_seconds).waveform)
         except Unreadable as reason:

@@ -39,11 +39,8 @@ def run(dataset: str) -> None:
             files than `max_bad_fraction` are unusable.
     """
     settings = params.load()
-    if dataset not in settings.datasets:
-        raise UserError(
-            f"params.yaml has no dataset {dataset!r}; datasets has {', '.join(settings.datasets)}"
-        )
-    chosen, audio, folder = settings.datasets[dataset], settings.audio, paths.data(dataset)
+    chosen = params.entry(settings.datasets, dataset, "datasets")
+    audio, folder = settings.audio, paths.data(dataset)
     tracks = chosen.tracks(folder)
     chosen.split.check(str(folder), [track.genre for track in tracks], [track.group for track in tracks])
     log.info("%s: %d files of %d genres", folder, len(tracks), len({track.genre for track in tracks}))
@@ -71,6 +68,7 @@ def _write(
     """Write the frames of every track, in order, and yield its row of tracks.parquet."""
 
     def work(track: Track) -> tuple[dict[str, object], np.ndarray]:
+        """The facts about a file, and its frames, float32, shape (frames, dimensions)."""
         try:
             decoded = read(track)
         except Unreadable as reason:

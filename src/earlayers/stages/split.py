@@ -24,18 +24,15 @@ def run(dataset: str) -> None:
         UserError: when the usable tracks cannot be split as params.yaml says.
     """
     settings = params.load()
-    if dataset not in settings.datasets:
-        raise UserError(
-            f"params.yaml has no dataset {dataset!r}; datasets has {', '.join(settings.datasets)}"
-        )
+    chosen = params.entry(settings.datasets, dataset, "datasets")
     listing = paths.frames(dataset) / "tracks.parquet"
     try:
-        found = pd.read_parquet(listing)
+        listed = pd.read_parquet(listing)
     except FileNotFoundError:
         raise UserError(f"{listing} is missing: run `earlayers frames {dataset}` first") from None
-    tracks = found[found["status"] == "ok"].reset_index(drop=True)
+    tracks = listed[listed["status"] == "ok"].reset_index(drop=True)
     where = str(paths.data(dataset))
-    columns = settings.datasets[dataset].split.build(tracks, where)
+    columns = chosen.split.build(tracks, where)
     columns["transfer"] = transfer_parts(
         tracks, where, settings.transfer.train_fraction, settings.transfer.seed
     )

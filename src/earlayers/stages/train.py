@@ -13,8 +13,8 @@ import numpy as np
 
 from earlayers import parallel, params, paths
 from earlayers.audio.scaling import Scaler
-from earlayers.audio.tables import load_split, load_table
-from earlayers.errors import UserError
+from earlayers.audio.tables import fold_columns, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.files import write_json, write_text
 from earlayers.learning.checkpoints import only_trainer
 from earlayers.learning.seeds import fold_seed
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from earlayers.learning.fitting import Fit
     from earlayers.learning.folds import FoldData
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 CURVE_COLUMNS = ("fold", "epoch", "seconds", "training_seconds", "train_loss", "valid_loss", "valid_accuracy")
 
 
 @dataclass(frozen=True)
-class Task:
-    """Folds that one process trains, by SGD all at once."""
+class TrainTask:
+    """Folds that one process trains, all at once where the optimiser can."""
 
     settings: params.Params
     dataset: str
@@ -40,7 +40,7 @@ class Task:
     @property
     def cell(self) -> str:
         """The matrix cell."""
-        return paths.key(self.dataset, self.method, self.hidden_units)
+        return name_of(self.dataset, self.method, self.hidden_units)
 
     def __str__(self) -> str:
         """For progress and errors."""
@@ -59,15 +59,14 @@ def run(dataset: str, method: str, hidden_units: int) -> None:
         UserError: for an unknown key, a missing input, another trainer at work, or a worker that died.
     """
     settings = params.load()
-    if method not in settings.methods:
-        raise UserError(f"methods in params.yaml must hold {method!r}, found {', '.join(settings.methods)}")
-    cell = paths.key(dataset, method, hidden_units)
-    folds = [name for name in load_split(paths.split(dataset)).columns if name.startswith("fold_")]
+    optimizer = params.entry(settings.methods, method, "methods").optimizer
+    cell = name_of(dataset, method, hidden_units)
+    folds = fold_columns(load_split(paths.split(dataset)))
     states = paths.checkpoints(cell, 0).parent
     with only_trainer(states):
         tasks = [
-            Task(settings, dataset, method, hidden_units, group)
-            for group in _groups(len(folds), stacked=settings.methods[method].optimizer.name == "sgd")
+            TrainTask(settings, dataset, method, hidden_units, group)
+            for group in _groups(len(folds), stacked=optimizer.stacked)
         ]
         done = parallel.parallel_map(train_folds, tasks, description=f"train {cell}")
         _write_results(dataset, method, hidden_units, [fold for group in done for fold in group])
@@ -83,7 +82,7 @@ def _groups(folds: int, *, stacked: bool) -> list[tuple[int, ...]]:
     return [tuple(map(int, group)) for group in np.array_split(np.arange(folds), groups)]
 
 
-def train_folds(task: Task) -> list[dict[str, Any]]:
+def train_folds(task: TrainTask) -> list[dict[str, Any]]:
     """Train some folds and write their networks; runs in a worker.
 
     Args:
@@ -102,9 +101,9 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
     for fold, fold_frames, fit, last in zip(task.folds, data, fits, kept, strict=True):
         scaler = Scaler(fold_frames.mean.numpy(), fold_frames.std.numpy())
         facts = _facts(task, fold, fold_frames.genres)
-        save_network(paths.network(task.cell, fold), last.network, scaler, facts)
+        save_network(paths.fold(task.cell, fold), last.network, scaler, facts)
         best = fit.history[fit.best_epoch - 1]
-        logger.info(
+        log.info(
             "fold %d: best of %d epochs is %d, %.2f %% of validation frames, %.1f s",
             *(fold, len(fit.history), fit.best_epoch, best["valid_accuracy"], fit.seconds),
         )
@@ -114,7 +113,7 @@ def train_folds(task: Task) -> list[dict[str, Any]]:
     return done
 
 
-def _fit(task: Task, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
+def _fit(task: TrainTask, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
     """Train with early stopping; the networks to keep are those, or (`training.refit`) trained once more."""
     from earlayers.learning.fitting import fit_folds, refit_folds
 
@@ -136,7 +135,7 @@ def _fit(task: Task, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
     return fits, refit_folds(data, method, epochs, checkpoint_folders=folders, **options)
 
 
-def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
+def _facts(task: TrainTask, fold: int, genres: Sequence[str]) -> dict[str, Any]:
     """What network.json says beside the network's shape."""
     return {
         "dataset": task.dataset,
@@ -151,7 +150,7 @@ def _facts(task: Task, fold: int, genres: Sequence[str]) -> dict[str, Any]:
 
 
 def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict[str, Any]]) -> None:
-    cell = paths.key(dataset, method, hidden_units)
+    cell = name_of(dataset, method, hidden_units)
     best = {fold["fold"]: fold["history"][fold["best_epoch"] - 1] for fold in done}
     accuracies = [row["valid_accuracy"] for row in best.values()]
     seconds = [fold["seconds"] for fold in done]
@@ -181,8 +180,9 @@ def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict
     )
 
 
-def _spread(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _spread(values: list[float]) -> float | None:
+    # None as in the tables (`genres.scoring.over_folds`): a single fold has no spread
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def _curves(done: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +12,22 @@ import numpy as np
 import pandas as pd
 
 from earlayers import files, params, paths
-from earlayers.audio.tables import FrameTable, load_split, load_table
+from earlayers.audio.tables import FrameTable, fold_columns, load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
-from earlayers.genres.evaluation import Clips, folds_of, window_votes
+from earlayers.genres.evaluation import FoldClips, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table, save_predictions
-from earlayers.genres.representations import check_network, layer_vectors, open_network
-from earlayers.genres.scoring import accuracies
+from earlayers.genres.representations import layer_vectors, open_network, trained_networks
+from earlayers.genres.scoring import accuracies, best_layer, shown
 from earlayers.genres.summaries import Windowing, window_statistics
 from earlayers.parallel import parallel_map
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class Task:
+class TransferTask:
     """What one process needs to classify the target once; paths are absolute.
 
     Attributes:
@@ -37,7 +41,7 @@ class Task:
     fold: int
     key: str
     settings: Classifier
-    clips: Clips
+    clips: FoldClips
     source: Described | Vectors
 
 
@@ -49,7 +53,7 @@ class Described:
     frames: Path
     windowing: Windowing
 
-    def open(self, clips: Clips) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def open(self, clips: FoldClips) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Layer -> vectors of every window, shape (windows, 2 * units); index of each window's clip."""
         network, frames = open_network(self.network), np.load(self.frames, mmap_mode="r")
         used = clips.among("train", "test")
@@ -67,8 +71,8 @@ class Vectors:
     file: Path
     windows: Path
 
-    def open(self, clips: Clips) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The layer "input" with the vectors of every window; index of each window's clip."""
+    def open(self, clips: FoldClips) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The layer "input", shape (windows, 2 * units); index of each window's clip, shape (windows,)."""
         del clips  # windows of clips that are not used are there too, and belong to no part
         return {"input": np.load(self.file)}, pd.read_parquet(self.windows)["track"].to_numpy()
 
@@ -89,10 +93,10 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
     settings = params.load()
-    networks = paths.key(source, method, hidden_units)
-    cell = paths.key(source, target, method, hidden_units, classifier)
+    networks = name_of(source, method, hidden_units)
+    cell = name_of(source, target, method, hidden_units, classifier)
     table, split = load_table(paths.frames(target)), load_split(paths.split(target))
-    clips = Clips.of(table.tracks, split, "transfer", table.genres)
+    clips = FoldClips.of(table.tracks, split, "transfer", table.genres)
     windowing = Windowing.from_seconds(
         settings.windows.seconds,
         settings.windows.hop_seconds,
@@ -101,22 +105,9 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
     )
     frames = (paths.frames(target) / "frames.npy").resolve()
     chosen = params.entry(settings.classifiers, classifier, "classifiers")
-    folds = len(list(paths.model(networks).glob("fold_*")))
-    if not folds:
-        raise UserError(
-            f"{paths.model(networks)} holds no networks: run `earlayers train` for this cell first"
-        )
-    for fold in range(folds):
-        check_network(paths.network(networks, fold), bins=table.frames.shape[1])
     tasks = [
-        Task(
-            fold,
-            classifier,
-            chosen,
-            clips,
-            Described(paths.network(networks, fold).resolve(), frames, windowing),
-        )
-        for fold in range(folds)
+        TransferTask(fold, classifier, chosen, clips, Described(network, frames, windowing))
+        for fold, network in enumerate(trained_networks(paths.model(networks), bins=table.frames.shape[1]))
     ]
     identity = {"source": source, "target": target, "representation": method, "hidden_units": hidden_units}
     _finish(cell, identity, tasks, table)
@@ -136,20 +127,22 @@ def run_handmade(target: str, handmade: str, classifier: str) -> None:
         UserError: when the files of earlier stages are missing or do not fit each other.
     """
     settings = params.load()
-    cell = paths.key(target, handmade, classifier)
+    cell = name_of(target, handmade, classifier)
     table, split = load_table(paths.frames(target)), load_split(paths.split(target))
-    clips = Clips.of(table.tracks, split, "transfer", table.genres)
+    clips = FoldClips.of(table.tracks, split, "transfer", table.genres)
     chosen = params.entry(settings.classifiers, classifier, "classifiers")
-    features = paths.features(paths.key(target, handmade)).resolve()
+    features = paths.features(name_of(target, handmade)).resolve()
     if not (features / "windows.parquet").exists():
         raise UserError(f"{features} holds no windows: run `earlayers features-handmade` for this cell first")
     vectors = Vectors(features / "transfer_windows.npy", features / "windows.parquet")
-    tasks = [Task(fold, classifier, chosen, clips, vectors) for fold in range(folds_of(split))]
+    tasks = [
+        TransferTask(fold, classifier, chosen, clips, vectors) for fold in range(len(fold_columns(split)))
+    ]
     identity = {"source": None, "target": target, "representation": handmade, "hidden_units": None}
     _finish(cell, identity, tasks, table)
 
 
-def _vote(task: Task) -> list[Ballot]:
+def _vote(task: TransferTask) -> list[Ballot]:
     vectors, track_of_window = task.source.open(task.clips)
     ballots = []
     for layer, values in vectors.items():
@@ -166,7 +159,7 @@ def _vote(task: Task) -> list[Ballot]:
     return ballots
 
 
-def _finish(cell: str, identity: Mapping[str, Any], tasks: Sequence[Task], table: FrameTable) -> None:
+def _finish(cell: str, identity: Mapping[str, Any], tasks: Sequence[TransferTask], table: FrameTable) -> None:
     """Classify with every task and write predictions and accuracies."""
     ballots = parallel_map(
         _vote, tasks, description=f"transfer {cell}", name=lambda task: f"fold {task.fold}"
@@ -175,10 +168,8 @@ def _finish(cell: str, identity: Mapping[str, Any], tasks: Sequence[Task], table
         [ballot for fold in ballots for ballot in fold], table.tracks, table.genres
     )
     save_predictions(paths.predictions("transfer", cell), predictions)
-    content = {
-        **identity,
-        "classifier": tasks[0].key,
-        "folds": len(tasks),
-        "accuracy": accuracies(predictions),
-    }
+    accuracy = accuracies(predictions)
+    content = {**identity, "classifier": tasks[0].key, "folds": len(tasks), "accuracy": accuracy}
     files.write_json(paths.result("transfer", cell), content)
+    windows = accuracy["window"]
+    log.info("%s: of test clips over windows, best: %s", cell, shown(windows, best_layer(windows)))

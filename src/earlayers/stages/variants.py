@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earlayers import files, params, paths
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.params import Variant
 
@@ -40,10 +41,7 @@ def run(name: str) -> None:
     Raises:
         UserError: for an unknown name, or changes that params.yaml's rules refuse.
     """
-    variants = params.load().variants
-    if name not in variants:
-        raise UserError(f"variants has no {name!r}; there are {', '.join(variants)}")
-    variant = variants[name]
+    variant = params.entry(params.load().variants, name, "variants")
     before = params.read()
     after = changed(before, variant, name)
     folder = paths.variant(name)
@@ -103,8 +101,8 @@ def steps(variant: Variant) -> list[Step]:
     from earlayers.stages import classify, features, frames, split, train
 
     dataset, method, units = variant.dataset, variant.method, variant.hidden_units
-    cell = paths.key(dataset, method, units)
-    forest = paths.key(cell, variant.classifier)
+    cell = name_of(dataset, method, units)
+    forest = name_of(cell, variant.classifier)
     return [
         Step(("audio", "frames"), (paths.frames(dataset),), lambda: frames.run(dataset)),
         Step((f"datasets.{dataset}.split",), (paths.split(dataset),), lambda: split.run(dataset)),

@@ -56,7 +56,7 @@ def log(client: MlflowClient, run: str, record: Record) -> dict[str, str]:
     if not paths.result("train", cell.network).exists():
         return {}
     fold = champion.best_fold(cell)
-    folders = {"network": paths.network(cell.network, fold), "forest": paths.network(cell.name, fold)}
+    folders = {"network": paths.fold(cell.network, fold), "forest": paths.fold(cell.name, fold)}
     if not all(folder.is_dir() for folder in folders.values()):
         return {}
     genres = read_json(folders["network"] / "network.json")["genres"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earlayers import files, paths
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def tune_apply(
 
     params.load()
     command = f"earlayers {'tune-paper' if grid else 'tune'} {dataset} {method} {hidden_units}"
-    file = _result(paths.key(dataset, method, hidden_units, *["grid"] * grid))
+    file = _result(name_of(dataset, method, hidden_units, *["grid"] * grid))
     if not file.exists():
         raise UserError(f"{file} is missing: run `{command}` first")
     best = read_yaml(file)["best"]

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from earlayers import paths
 from earlayers.audio.tables import load_split, load_table
+from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Choice, Search, Values, with_values
@@ -63,7 +64,7 @@ class Job(Settings):
     def cell(self) -> str:
         """The name of its results: the keys of the cell, and what was asked for beside a plain search."""
         marks = ["grid"] * self.on_grid + ["seconds"] * (len(self.objectives) > 1)
-        return paths.key(self.dataset, self.method_name, self.hidden_units, *marks)
+        return name_of(self.dataset, self.method_name, self.hidden_units, *marks)
 
     def first_trials(self) -> list[Values]:
         """What is tried before any sampler is asked: the paper's values, or every point of the grid."""
@@ -108,7 +109,7 @@ def prepare(settings: Params, dataset: str, method: str, hidden_units: int, **op
             "hidden_layers": settings.training.hidden_layers,
             "training_seed": settings.training.seed,
             "search": settings.tune[method],
-            "folds": sum(name.startswith("fold_") for name in load_split(paths.split(dataset)).columns),
+            "folds": len(fold_columns(load_split(paths.split(dataset)))),
             "frames": str(paths.frames(dataset)),
             "split": str(paths.split(dataset)),
             "trainer": TRAINER,

@@ -103,7 +103,7 @@ def _run_round(study: Study, task: Task, places: int, workers: int) -> WorkerDie
     """Run as many trials as there are places; returns the death of a worker, which ends the round."""
     most: int | None = RETRIES
     try:
-        parallel_map(run_trial, [task] * places, description="tune", jobs=workers, name=lambda _: "tune")
+        parallel_map(run_trial, [task] * places, description="tune", processes=workers, name=lambda _: "tune")
     except WorkerDied as death:
         log.warning("%s. The trials are back in the queue", str(death).partition(";")[0])
         return death

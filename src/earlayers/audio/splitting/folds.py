@@ -1,4 +1,7 @@
-"""Settings of every kind of split, and the folds that they make."""
+"""Settings of every kind of split, and the folds that they make.
+
+To add a kind is to write one subclass of `Split` here, and to name it in params.yaml.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pydantic import Field
 from earlayers.audio.splitting.dealing import check_genres, divide, keep_together
 from earlayers.audio.splitting.lists import UNUSED, checked, fault_filtered_parts, read_lists
 from earlayers.errors import UserError
-from earlayers.settings import Settings
+from earlayers.settings import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,23 +26,22 @@ Folds = Annotated[int, Field(ge=3, le=20)]
 Positive = Annotated[int, Field(gt=0)]
 
 
-class Drawn(Settings):
-    """Folds drawn by us: every genre is dealt into parts; fold k tests on part k, validates on part k + 1."""
+class Split(Kind):
+    """Folds of train, valid and test parts; unless a kind says otherwise somebody else made them."""
 
-    folds: Folds
-    seed: int
+    if TYPE_CHECKING:
+        name: str  # each kind's own field
 
     def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
-        """Refuse a dataset that cannot fill its folds, before anything is decoded.
+        """Refuse a dataset that cannot fill its folds (or has one genre), before anything is decoded.
 
         Raises:
             UserError: naming `where`, the genre and the numbers.
         """
-        unknown = [UNUSED] * len(groups)
-        check_genres(where, genres, self._units(groups, unknown), self.folds)
+        check_genres(where, genres, range(len(groups)), 1)
 
     def build(self, tracks: pd.DataFrame, where: str) -> dict[str, list[str]]:
-        """Draw the folds.
+        """Make the folds.
 
         Args:
             tracks: columns path, genre, group, part, content_md5.
@@ -49,8 +51,24 @@ class Drawn(Settings):
             A column per fold, fold_0 ...: the part of every track.
 
         Raises:
-            UserError: when a genre cannot fill every fold.
+            UserError: when these tracks cannot be split so.
         """
+        raise NotImplementedError
+
+
+class Drawn(Split):
+    """Folds drawn by us: every genre is dealt into parts; fold k tests on part k, validates on part k + 1."""
+
+    folds: Folds
+    seed: int
+
+    def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
+        """See `Split`."""
+        unknown = [UNUSED] * len(groups)
+        check_genres(where, genres, self._units(groups, unknown), self.folds)
+
+    def build(self, tracks: pd.DataFrame, where: str) -> dict[str, list[str]]:
+        """See `Split`; a genre that cannot fill every fold is refused."""
         genres = list(tracks["genre"])
         units = self._units(list(tracks["group"]), list(tracks["content_md5"]))
         check_genres(where, genres, units, self.folds)
@@ -84,15 +102,7 @@ class Grouped(Drawn):
         return keep_together(groups, contents)
 
 
-class Given(Settings):
-    """Folds that somebody else made."""
-
-    def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
-        """Refuse a dataset of fewer than two genres, before anything is decoded."""
-        check_genres(where, genres, range(len(groups)), 1)
-
-
-class FaultFiltered(Given):
+class FaultFiltered(Split):
     """GTZAN's published fault-filtered partition, the same for every fold (only the seeds differ).
 
     Kereliuk, Sturm and Larsen 2015; the lists and their source lie beside this file. Clips in no list are
@@ -123,7 +133,7 @@ class FaultFiltered(Given):
         return _repeated([published.get(name, UNUSED) for name in names], tracks, self.folds, where)
 
 
-class Official(Given):
+class Official(Split):
     """The parts that come with the dataset (fma_small), the same for every fold (only the seeds differ)."""
 
     name: Literal["official"]
@@ -138,7 +148,7 @@ class Official(Given):
         return _repeated(list(tracks["part"]), tracks, self.folds, where)
 
 
-class Listed(Given):
+class Listed(Split):
     """The user's own folds: a csv with a column `path` and a column per fold (part or empty)."""
 
     name: Literal["listed"]
@@ -166,12 +176,12 @@ class Listed(Given):
         return {fold: checked(parts[fold], tracks, f"{self.file}, {fold}") for fold in folds}
 
 
-class First(Settings):
+class First(Split):
     """The first folds of another split, unchanged, and no others (`make paper FOLDS=1`)."""
 
     name: Literal["first"]
     folds: Positive
-    of: Annotated[Stratified | Grouped | FaultFiltered | Official | Listed, Field(discriminator="name")]
+    of: Split
 
     def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
         """See the other split."""
@@ -190,11 +200,6 @@ class First(Settings):
                 f"{len(columns)}: lower it"
             )
         return {f"fold_{fold}": columns[f"fold_{fold}"] for fold in range(self.folds)}
-
-
-Split = Annotated[
-    Stratified | Grouped | FaultFiltered | Official | Listed | First, Field(discriminator="name")
-]
 
 
 def transfer_parts(tracks: pd.DataFrame, where: str, train_fraction: float, seed: int) -> list[str]:
