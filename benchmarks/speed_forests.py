@@ -15,7 +15,7 @@ from earlayers import paths
 from earlayers.audio.tables import load_split, load_table
 from earlayers.cells import name_of
 from earlayers.genres.classifiers import RandomForest, fit
-from earlayers.genres.evaluation import FoldClips, folds_of, frame_votes, window_votes
+from earlayers.genres.evaluation import FoldClips, frame_votes, window_votes
 from earlayers.genres.representations import NetworkLayers, open_network
 
 GENRES = 10
@@ -173,7 +173,7 @@ def default_folds() -> list[FoldClips]:
     """The folds of the default data."""
     table, split = load_table(paths.frames(CELL[0])), load_split(paths.split(CELL[0]))
     return [
-        FoldClips.of(table.tracks, split, f"fold_{fold}", table.genres) for fold in range(folds_of(split))
+        FoldClips.of(table.tracks, split, column, table.genres) for column in fold_columns(split)
     ]
 
 

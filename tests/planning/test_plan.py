@@ -15,7 +15,7 @@ from earlayers.planning.page import page
 from earlayers.planning.sample import made_up, size_of
 from earlayers.planning.steps import PlannedStep, steps
 from tests.helpers import ROOT, make_corpus
-from tests.test_pipeline import tiny_params
+from tests.tiny_project import tiny_params
 
 
 def test_what_a_unit_of_work_takes_comes_out_of_the_runs():

@@ -193,7 +193,7 @@ class TestBeforeAnythingIsDecoded:
         assert "data/mine/a holds 6 tracks in 3 groups" in self.refused()
 
     def test_a_name_that_params_does_not_know(self):
-        with pytest.raises(UserError, match=r"no dataset 'yours'; datasets has mine, target"):
+        with pytest.raises(UserError, match=r"datasets has no 'yours'; there are mine, target"):
             frames.run("yours")
 
 

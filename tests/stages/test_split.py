@@ -86,7 +86,7 @@ def test_a_genre_whose_clips_turned_out_unusable_is_named(workplace, capsys):
 def test_frames_must_come_first(workplace):
     with pytest.raises(UserError, match=r"tracks.parquet is missing: run `earlayers frames mine` first"):
         split.run("mine")
-    with pytest.raises(UserError, match="no dataset 'yours'; datasets has mine, target"):
+    with pytest.raises(UserError, match="datasets has no 'yours'; there are mine, target"):
         split.run("yours")
 
 

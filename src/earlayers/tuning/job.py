@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from earlayers import paths
-from earlayers.audio.tables import load_split, load_table
+from earlayers.audio.tables import fold_columns, load_split, load_table
 from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.learning.methods import Method
