@@ -68,8 +68,8 @@ def find_stack(model: nn.Module, inputs: Tensor) -> Stack | None:
     layers = _walk(outputs.grad_fn, inputs) if isinstance(outputs, Tensor) else None
     if layers is None:
         return None
-    found = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
-    if len(found) != len(trainable) or {id(t) for t in found} != {id(t) for t in trainable}:
+    of_layers = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
+    if len(of_layers) != len(trainable) or {id(t) for t in of_layers} != {id(t) for t in trainable}:
         return None
     with torch.no_grad():
         again = activations(layers, inputs)[-1]
@@ -116,10 +116,10 @@ def _read_linear(node: Any) -> tuple[Tensor, Tensor | None, Any, Tensor] | None:
 
 def activations(stack: Stack, inputs: Tensor) -> list[Tensor]:
     """The inputs and the activations of every layer, the outputs last; each of shape (examples, units)."""
-    found = [inputs]
+    values = [inputs]
     for layer in stack:
-        found.append(layer(found[-1]))
-    return found
+        values.append(layer(values[-1]))
+    return values
 
 
 @dataclass(frozen=True)
@@ -166,19 +166,19 @@ class StackLinearised:
         """Jv, shape (examples, outputs)."""
         change: Tensor | None = None
         for i, weight in enumerate(self.weights):
-            own = self._own_change(i, vectors)
+            here = self._change_here(i, vectors)
             if change is not None:
                 passed_on = weight.t()
-                change = torch.mm(change, passed_on) if own is None else own.addmm_(change, passed_on)
+                change = torch.mm(change, passed_on) if here is None else here.addmm_(change, passed_on)
             else:
-                change = own
+                change = here
             slope = self.slopes[i]
             if change is not None and slope is not None:
                 change.mul_(slope)
         return torch.zeros_like(self.outputs) if change is None else change
 
-    def _own_change(self, i: int, vectors: Sequence[Tensor]) -> Tensor | None:
-        """Change of a layer's sums for a change of its own parameters; None if they are frozen."""
+    def _change_here(self, i: int, vectors: Sequence[Tensor]) -> Tensor | None:
+        """Change of a layer's sums, shape (examples, outputs), for one of its parameters; None if frozen."""
         weight_place, bias_place = self.weight_places[i], self.bias_places[i]
         if weight_place is None:
             if bias_place is None:

@@ -33,11 +33,11 @@ class ParameterVector:
         devices = {parameter.device for parameter in self.parameters}
         dtypes = {parameter.dtype for parameter in self.parameters}
         if len(devices) > 1:
-            found = sorted(map(str, devices))
-            raise ValueError(f"HessianFree needs all parameters on one device, found {found}; move the model")
+            names = sorted(map(str, devices))
+            raise ValueError(f"HessianFree needs all parameters on one device, found {names}; move the model")
         if not dtypes <= {torch.float32, torch.float64}:
-            found = sorted(map(str, dtypes))
-            raise ValueError(f"HessianFree needs float32 or float64 parameters, found {found}")
+            names = sorted(map(str, dtypes))
+            raise ValueError(f"HessianFree needs float32 or float64 parameters, found {names}")
         self.device = devices.pop()
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         self.mixed = len(dtypes) > 1

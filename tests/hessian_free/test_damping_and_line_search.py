@@ -9,7 +9,7 @@ import torch
 
 from hessian_free import Armijo
 from hessian_free.conjugate_gradient import Iterate
-from hessian_free.damping import reduction_ratio, search_first, update
+from hessian_free.levenberg_marquardt import reduction_ratio, search_first, update
 from hessian_free.line_search import backtrack
 
 

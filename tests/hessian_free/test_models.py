@@ -131,7 +131,7 @@ def test_rho_is_measured_from_the_current_point_not_from_the_warm_start() -> Non
     optimizer = HessianFree(model.parameters(), damping=1.0, weight_decay=0.01)
     for _ in range(5):
         optimizer.step(data.closure, **data.for_step)
-        assert optimizer.last_step.ratio == pytest.approx(1.0, rel=1e-6)
+        assert optimizer.last_step.reduction_ratio == pytest.approx(1.0, rel=1e-6)
 
 
 def test_an_idle_start_of_cg_is_the_decayed_last_solution_before_backtracking() -> None:

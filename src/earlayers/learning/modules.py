@@ -24,7 +24,7 @@ from hessian_free import BernoulliCrossEntropy, HessianFree, SoftmaxCrossEntropy
 HESSIAN_FREE_LOSSES = {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}
 # columns of the learning curves, and the numbers of a StepReport
 REPORTED = {
-    "rho": "ratio",
+    "rho": "reduction_ratio",
     "damping": "damping",
     "gradient_norm": "gradient_norm",
     "cg_iterations": "cg_iterations",
