@@ -116,7 +116,7 @@ def explained_dtypes(model: nn.Module, inputs: Tensor) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # recurrent layers raise the other one
         dtypes = {parameter.dtype for parameter in model.parameters()}
         if not inputs.is_floating_point() or inputs.dtype in dtypes:
             raise

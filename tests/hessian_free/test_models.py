@@ -295,11 +295,6 @@ def test_half_precision_is_refused() -> None:
         )
 
 
-def test_a_step_without_curvature_says_what_is_missing() -> None:
-    with pytest.raises(TypeError, match="needs curvature="):
-        HessianFree(make_network((4, 3)).parameters()).step(lambda: 0.0)
-
-
 def test_evaluate_on_other_data_is_refused() -> None:
     x, t = make_data(30, 4, 3, "softmax")
     data = closures(make_network((4, 3)), SoftmaxCrossEntropy, x, t)
