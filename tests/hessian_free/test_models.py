@@ -22,8 +22,8 @@ from tests.hessian_free.test_curvature import assert_close, product_matrix
 
 def train(model: nn.Module, x, t, steps: int = 4, loss=SoftmaxCrossEntropy, **options) -> HessianFree:
     """A few steps on everything; the arguments that name a keyword of `closures` go there."""
-    own = {key: options.pop(key) for key in ("chunk_size", "curvature_fraction") if key in options}
-    data = closures(model, loss, x, t, **{"curvature_fraction": 1.0, **own})
+    of_closures = {key: options.pop(key) for key in ("chunk_size", "curvature_fraction") if key in options}
+    data = closures(model, loss, x, t, **{"curvature_fraction": 1.0, **of_closures})
     optimizer = HessianFree(options.pop("params", model.parameters()), **options)
     for _ in range(steps):
         optimizer.step(data.closure, **data.for_step)
@@ -202,7 +202,7 @@ class Written(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "found"),
+    ("model", "is_stack"),
     [
         (Written(), True),
         (Written(between=torch.relu), True),
@@ -215,8 +215,8 @@ class Written(nn.Module):
         (Convolution(), False),
     ],
 )
-def test_only_plain_stacks_are_taken_for_stacks(model: nn.Module, found: bool) -> None:
-    assert (find_stack(model, torch.randn(5, 6)) is not None) == found
+def test_only_plain_stacks_are_taken_for_stacks(model: nn.Module, is_stack: bool) -> None:
+    assert (find_stack(model, torch.randn(5, 6)) is not None) == is_stack
 
 
 @pytest.mark.parametrize(
