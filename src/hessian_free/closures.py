@@ -232,6 +232,7 @@ def closures(
     if not all_terms > 0:
         raise ValueError("the loss must count at least one target, found that every target is ignored")
     table = Table(model, understood.loss_class, understood.scale(targets), inputs, targets, chunk_size)
+    # what every chunk is divided by: known before the first of them runs backward
     weight = all_terms / table.scale
     sample = CurvatureSample(table, curvature_fraction, seed)
     return Closures(
@@ -270,6 +271,7 @@ def _has_linear_squares(model: nn.Module) -> bool:
         if isinstance(module, nn.Linear):
             for parameter in module.parameters(recurse=False):
                 owners[parameter] = owners.get(parameter, 0) + 1
+    # the square of a sum over two uses is not the sum of their squares
     return all(owners.get(parameter) == 1 for parameter in model.parameters() if parameter.requires_grad)
 
 

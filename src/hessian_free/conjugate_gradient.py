@@ -51,6 +51,7 @@ def has_stalled(model_values: Sequence[float], tolerance: float) -> bool:
     """
     i = len(model_values) - 1
     k = max(FEWEST_ITERATIONS_BACK, -(-i // 10))
+    # phi is zero at x = 0 and falls: above zero a warm start has not made up for its bad beginning
     if i <= k or model_values[i] >= 0:
         return False
     return (model_values[i] - model_values[i - k]) / model_values[i] < k * tolerance
@@ -97,6 +98,7 @@ def solve(
     """
     b = right_side
     x = torch.zeros_like(b) if start is None else start.to(torch.float64, copy=True)
+    # the residual is updated rather than computed anew: that would be a second product an iteration
     r = b.clone() if start is None else b - product(x)
     z = r / preconditioner
     d = z.clone()
@@ -129,6 +131,7 @@ def solve(
             on_iteration(i, value)
         if i in stored or i == max_iterations or stop != "maximum":
             iterates.append(Iterate(i, x.to(dtype, copy=True), value))
+    # a start that is the solution, or no number, leaves without an iteration
     if not iterates:
         iterates.append(Iterate(i, x.to(dtype, copy=True), model_values[-1]))
     return Solution(iterates, i, stop, model_values)
@@ -138,6 +141,7 @@ def _reason_to_stop(d_a_d: float, rz: float, model_values: list[float], toleranc
     """Name the reason to stop, or `maximum` to go on."""
     if not (math.isfinite(d_a_d) and math.isfinite(model_values[-1]) and math.isfinite(rz)):
         return "non-finite"
+    # solved exactly; another iteration would divide by zero
     if rz == 0:
         return "residual"
     if d_a_d <= 0:

@@ -72,6 +72,7 @@ class GraphLinearised:
                 "compute them outside torch.no_grad()"
             )
         with torch.enable_grad():
+            # the cotangent is zero and stays so: only the graph of this product is wanted
             transposed = torch.autograd.grad(
                 outputs, parameters, self.cotangent, create_graph=True, allow_unused=True
             )
@@ -191,6 +192,7 @@ class GaussNewton:
             if self.cached:
                 self.kept.append(piece)
             else:
+                # none rather than some, so that a step costs the same memory whatever its chunks
                 self.kept.clear()
         if self.weight <= 0:
             raise ValueError(f"curvature must yield chunks of positive weight, found {self.weight:g} in all")
@@ -231,6 +233,7 @@ class GaussNewton:
             position += chunk.outputs.numel()
             add_(self._totals, linearised.backward(chunk.loss.root(chunk.outputs, signs)))
         # the sum's square, over examples: cross terms vanish in expectation because the signs are independent
+        # (the sum over ranks first: their cross terms vanish like those of examples)
         summed = self.ranks.mean(self._total.double(), self.weight)
         return summed.square() * self.ranks.total_weight(self.weight)
 

@@ -36,6 +36,7 @@ def reduction_ratio(loss_before: float, loss_after: float, predicted: float) -> 
     Returns:
         rho; NaN where a loss is not finite or the model promised nothing.
     """
+    # a model that promises no decrease says nothing about lambda: that must count as bad
     change = loss_after - loss_before
     if not math.isfinite(change) or not predicted < 0:
         return math.nan

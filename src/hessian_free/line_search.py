@@ -58,6 +58,7 @@ class Armijo:
         for _ in range(self.max_trials):
             if self._is_enough(loss_there, loss, length * slope):
                 return length, loss_there
+            # shorter each time by a factor: the right length may be orders of magnitude below one
             length *= self.shrink
             loss_there = loss_at(length)
         return (length, loss_there) if self._is_enough(loss_there, loss, length * slope) else None
@@ -77,6 +78,7 @@ def backtrack(iterates: Sequence[Iterate], loss_at: Callable[[Iterate], float]) 
     Returns:
         The chosen iterate and its loss.
     """
+    # from the end, because the last iterate is the best by the model and most often by the loss
     chosen = iterates[-1]
     loss = loss_at(chosen)
     for earlier in reversed(iterates[:-1]):

@@ -70,9 +70,11 @@ class Objective:
         """Loss and gradient at the point; nothing moves."""
         closure_loss = self._over_ranks(self.closure)
         gradients = [parameter.grad for parameter in self.layout.parameters]
+        # a parameter that the loss does not reach has no gradient, which flattens to zeros
         flat = self.layout.flatten(gradients).double()
         gradient = self.ranks.mean(flat * self.examples, self.examples) if self.ranks.count > 1 else flat
         if any(self.weight_decays):
+            # the closure knows nothing of weight decay, so that it can drive other optimisers too
             decay = self.layout.fill(self.weight_decays)
             gradient = gradient + decay * self.layout.flatten(self.layout.parameters)
         return Start(closure_loss, closure_loss + self._penalty(), gradient)
@@ -81,6 +83,7 @@ class Objective:
         """The loss at theta + length * direction, shape (size,), where parameters stay; infinity for NaN."""
         self.move(direction, length)
         loss = self.loss_here()
+        # so that every comparison "is it lower" comes out false
         return loss if math.isfinite(loss) else math.inf
 
     def loss_here(self) -> float:
@@ -100,6 +103,7 @@ class Objective:
         """The mean of what a closure returns over the examples of all ranks, the same number on each."""
         with torch.set_grad_enabled(closure is self.closure):
             loss_of_rank = float(closure())
+        # sums may differ in the last bit between ranks, and a decision taken twice must be the same
         return self.ranks.agree([self.ranks.mean_float(loss_of_rank, self.examples)])[0]
 
     def _penalty(self) -> float:

@@ -71,6 +71,7 @@ def find_stack(model: nn.Module, inputs: Tensor) -> Stack | None:
     of_layers = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
     if len(of_layers) != len(trainable) or {id(t) for t in of_layers} != {id(t) for t in trainable}:
         return None
+    # whatever the graph did not show (hooks, a scaled output) shows in the numbers
     with torch.no_grad():
         again = activations(layers, inputs)[-1]
     return layers if torch.allclose(outputs, again, rtol=1e-5, equal_nan=True) else None
@@ -80,6 +81,7 @@ def _walk(node: Any, inputs: Tensor) -> Stack | None:
     """Follow the chain from the outputs down to the inputs."""
     layers: list[Layer] = []
     while node is not None:
+        # from the output, so that an activation is met before the linear layer below it
         activation = node.name() if node.name() in ACTIVATIONS else None
         if activation:
             node = node.next_functions[0][0]
@@ -192,11 +194,13 @@ class StackLinearised:
     def backward(self, cotangent: Tensor) -> list[Tensor | None]:
         """J'u, one tensor per parameter."""
         results: list[Tensor | None] = [None] * self.count
+        # nothing below the lowest trained layer is needed, the first layer's inputs least of all
         lowest = min((i for i in range(len(self.weights)) if self._trains(i)), default=len(self.weights))
         delta = cotangent
         for i in reversed(range(lowest, len(self.weights))):
             slope = self.slopes[i]
             if slope is not None:
+                # the caller's cotangent stays as it is, what was made here is reused
                 delta = delta * slope if delta is cotangent else delta.mul_(slope)
             weight_place, bias_place = self.weight_places[i], self.bias_places[i]
             if weight_place is not None:

@@ -161,6 +161,7 @@ class Step:
         """Conjugate gradient on (G + w + lambda) p = -g."""
         options, ranks = self.options, self.objective.ranks
         matrix = GaussNewton(self.curvature, self.layout, ranks, options.cache_bytes)
+        # they do not depend on lambda: the trials of "auto" share them
         if self.mean_squares is None:
             self.mean_squares = preconditioner.mean_squares(
                 options.preconditioner, self.squares, matrix, self.layout, ranks, self.number
@@ -208,10 +209,12 @@ class Step:
         """Move there, keep the solution for the next step, and follow the reduction ratio with lambda."""
         self.objective.move(proposal.chosen.vector, length)
         report = self._report(start, proposal, damping, length, loss, "")
+        # the last iterate, not the chosen one: it is the nearest to the next system's solution
         return Outcome(report, proposal.solution.iterates[-1].vector, start.closure_loss)
 
     def _rejected(self, start: Start, proposal: Proposal | None, damping: float, reason: str) -> Outcome:
         """Restore, forget the warm start, raise lambda."""
+        # a warm start that led nowhere would lead there again
         self.objective.restore()
         report = self._report(start, proposal, damping, 0.0, start.loss, reason)
         return Outcome(report, None, start.closure_loss)

@@ -33,6 +33,7 @@ class Canonical:
         Raises:
             TypeError: if `loss_class` makes anything else.
         """
+        # seen here, with the name of what was given, rather than in the middle of a step
         try:
             loss = self.loss_class(targets)
         except TypeError as error:
@@ -89,6 +90,7 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> Canonical:
         weight=loss.weight,
         label_smoothing=loss.label_smoothing,
     )
+    # that mean is over the same terms as ours, so there is nothing to divide by
     return Canonical(loss_class, None if loss.reduction == "mean" else lambda _: 1.0)
 
 
