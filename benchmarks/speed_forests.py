@@ -12,7 +12,7 @@ import pandas as pd
 from timing import Row, cpu_seconds, in_turn, row
 
 from earlayers import paths
-from earlayers.audio.tables import load_split, load_table
+from earlayers.audio.tables import fold_columns, load_split, load_table
 from earlayers.cells import name_of
 from earlayers.genres.classifiers import RandomForest, fit
 from earlayers.genres.evaluation import FoldClips, frame_votes, window_votes
@@ -172,9 +172,7 @@ class OneLayer:
 def default_folds() -> list[FoldClips]:
     """The folds of the default data."""
     table, split = load_table(paths.frames(CELL[0])), load_split(paths.split(CELL[0]))
-    return [
-        FoldClips.of(table.tracks, split, column, table.genres) for column in fold_columns(split)
-    ]
+    return [FoldClips.of(table.tracks, split, column, table.genres) for column in fold_columns(split)]
 
 
 def percent(votes: list[Any], clips: FoldClips) -> float:

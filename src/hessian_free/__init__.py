@@ -1,7 +1,8 @@
 """Hessian-free optimisation (Martens 2010) for any PyTorch model; imports torch alone.
 
-Example: `data = closures(model, SoftmaxCrossEntropy, inputs, targets)`, then
-`optimizer = HessianFree(model.parameters())` and `optimizer.step(data.closure, **data.for_step)`.
+Example: `optimizer = HessianFree(model.parameters())`, then
+`optimizer.step(model, nn.CrossEntropyLoss(), (inputs, targets))`. Where the data does not fit into one batch,
+`closures` makes what the other form of `step` takes.
 """
 
 from __future__ import annotations

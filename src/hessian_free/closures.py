@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from .curvature import Chunk
-from .losses import CanonicalLoss
+from .losses import CanonicalLoss, LossClass
 from .preconditioner import Squares
 from .stacks import ROWS_IN_CACHE, Stack, StackChunk, activations, find_stack
+from .torch_losses import canonical
 
 # enough to see how the model computes
 ROWS_TO_LOOK_AT = 16
-
-LossClass = Callable[[Tensor], CanonicalLoss]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,15 @@ class Closures:
         evaluate: the mean loss over all data without gradients.
         squares: mean squared gradients over the current sample; None where the model has parameters other
             than those of Linear layers, each used once.
-        examples: number of examples in the table.
+        examples: the weight of this table among those of other processes: its number of examples, or of
+            whatever else the loss is a mean over.
     """
 
     closure: Callable[[], Tensor]
     curvature: CurvatureSample
     evaluate: Callable[[], Tensor]
     squares: Squares | None
-    examples: int
+    examples: float
 
     @property
     def for_step(self) -> dict[str, object]:
@@ -56,6 +57,7 @@ class Table:
     Attributes:
         model: maps inputs, shape (examples, ...), to outputs before the link function.
         loss_class: builds a loss from targets.
+        scale: what the mean over the loss's terms is multiplied by.
         inputs: shape (examples, ...).
         targets: first axis the examples.
         chunk_size: examples a chunk.
@@ -63,6 +65,7 @@ class Table:
 
     model: nn.Module
     loss_class: LossClass
+    scale: float
     inputs: Tensor
     targets: Tensor
     chunk_size: int
@@ -76,13 +79,23 @@ class Table:
         """Where the model is."""
         return next(self.model.parameters()).device
 
+    def weight(self, loss: CanonicalLoss, examples: int) -> float:
+        """What the summed loss of some examples is divided by, so that it is their mean times the scale."""
+        return loss.terms(examples) / self.scale
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Outputs before the link function, shape (examples, ...)."""
+        with explained_dtypes(self.model, inputs):
+            outputs: Tensor = self.model(inputs)
+        return outputs
+
     def pieces(
         self, rows: Tensor | None = None, most_rows: int | None = None
     ) -> Iterator[tuple[Tensor, CanonicalLoss]]:
         """Inputs and loss of one chunk after the other, on the model's device.
 
         Args:
-            rows: numbers of the examples, where the inputs are; None: all of them.
+            rows: numbers of the examples, where the inputs are, shape (examples,); None: all of them.
             most_rows: a bound on the chunk size.
         """
         device = self.device
@@ -92,6 +105,26 @@ class Table:
             window = slice(first, first + size)
             part = window if rows is None else rows[window]
             yield self.inputs[part].to(device), self.loss_class(self.targets[part].to(device))
+
+
+@contextmanager
+def explained_dtypes(model: nn.Module, inputs: Tensor) -> Iterator[None]:
+    """Say what is wrong where a model fails because its inputs have another precision.
+
+    Raises:
+        ValueError: in place of torch's error, which names an operation deep inside the model.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:  # recurrent layers raise the other one
+        dtypes = {parameter.dtype for parameter in model.parameters()}
+        if not inputs.is_floating_point() or inputs.dtype in dtypes:
+            raise
+        wanted = " or ".join(sorted(map(str, dtypes)))
+        raise ValueError(
+            f"inputs must have the dtype of the model's parameters, {wanted}, found {inputs.dtype}; convert "
+            "the inputs, or the model with model.to(inputs.dtype)"
+        ) from error
 
 
 class CurvatureSample:
@@ -123,9 +156,12 @@ class CurvatureSample:
             number: of steps taken before.
         """
         # seen afresh in each step: a model may be changed, frozen or put into training mode between steps
-        self.stack = find_stack(self.table.model, self.table.inputs[:ROWS_TO_LOOK_AT].to(self.table.device))
+        first_rows = self.table.inputs[:ROWS_TO_LOOK_AT].to(self.table.device)
+        with explained_dtypes(self.table.model, first_rows):
+            self.stack = find_stack(self.table.model, first_rows)
         if self.fraction >= 1:
             return
+        # a tuple of integers, unlike one with a text, has the same hash in every process
         generator = torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFFFFFFFFFF)
         count = max(1, round(self.fraction * len(self.table)))
         # sorted, so that a table on disk is read from front to back
@@ -135,24 +171,21 @@ class CurvatureSample:
 
     def __call__(self) -> Iterator[Chunk]:
         """Yield the chunks, with graphs where gradients are enabled."""
-        if self.stack is not None:
-            yield from self._stack_chunks(self.stack)
-            return
-        for inputs, loss in self.table.pieces(self.rows):
-            yield Chunk(self.table.model(inputs), loss, len(inputs))
-
-    def _stack_chunks(self, stack: Stack) -> Iterator[Chunk]:
-        """Chunks of a plain stack, cut to the cache on a CPU."""
-        most_rows = ROWS_IN_CACHE if self.table.device.type == "cpu" else None
-        for inputs, loss in self.table.pieces(self.rows, most_rows):
-            with torch.no_grad():
-                *values, outputs = activations(stack, inputs)
-            yield StackChunk(outputs, loss, len(inputs), stack, values)
+        # a plain stack is cut to the cache on a CPU: its products are written out, and gain by it
+        cut = self.stack is not None and self.table.device.type == "cpu"
+        for inputs, loss in self.table.pieces(self.rows, ROWS_IN_CACHE if cut else None):
+            weight = self.table.weight(loss, len(inputs))
+            if self.stack is None:
+                yield Chunk(self.table.outputs(inputs), loss, weight)
+            else:
+                with torch.no_grad():
+                    *values, outputs = activations(self.stack, inputs)
+                yield StackChunk(outputs, loss, weight, self.stack, values)
 
 
 def closures(
     model: nn.Module,
-    loss_class: LossClass,
+    loss: nn.Module | LossClass,
     inputs: Tensor,
     targets: Tensor,
     chunk_size: int = 8192,
@@ -163,8 +196,8 @@ def closures(
 
     Args:
         model: maps inputs to outputs before the link function (logits); in eval mode if it has dropout.
-        loss_class: `SoftmaxCrossEntropy`, `BernoulliCrossEntropy`, `SquaredError`, or any callable that
-            makes a `CanonicalLoss` from targets.
+        loss: `SoftmaxCrossEntropy`, `BernoulliCrossEntropy`, `SquaredError`, any callable that makes a
+            `CanonicalLoss` from targets, or a loss module of torch's (see `torch_losses.canonical`).
         inputs: shape (examples, ...).
         targets: first axis the examples; what the loss takes.
         chunk_size: examples a chunk; bounds memory, does not change results.
@@ -175,47 +208,60 @@ def closures(
         The callables.
 
     Raises:
-        ValueError: if lengths differ or a number is out of range.
+        TypeError: if the inputs or targets are not tensors, or the loss is not understood.
+        ValueError: if lengths or precisions differ or a number is out of range.
     """
-    if len(inputs) != len(targets) or len(inputs) == 0:
+    for name, value in {"inputs": inputs, "targets": targets}.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} must be a tensor whose first axis is the examples, found {type(value).__name__}; a "
+                "DataLoader gives such pairs: for inputs, targets in loader"
+            )
+    if inputs.dim() == 0 or targets.dim() == 0 or len(inputs) != len(targets) or len(inputs) == 0:
         raise ValueError(
-            f"closures needs one target an example, found {len(inputs)} inputs and {len(targets)} targets"
+            f"closures needs one target an example, found inputs of shape {tuple(inputs.shape)} and targets "
+            f"of shape {tuple(targets.shape)}"
         )
     if chunk_size < 1 or not 0 < curvature_fraction <= 1:
         raise ValueError(
             "closures needs chunk_size >= 1 and 0 < curvature_fraction <= 1, "
             f"found {chunk_size} and {curvature_fraction}"
         )
-    table = Table(model, loss_class, inputs, targets, chunk_size)
+    understood = canonical(loss)
+    all_terms = understood.make(targets).terms(len(targets))
+    if not all_terms > 0:
+        raise ValueError("the loss must count at least one target, found that every target is ignored")
+    table = Table(model, understood.loss_class, understood.scale(targets), inputs, targets, chunk_size)
+    # what every chunk is divided by: known before the first of them runs backward
+    weight = all_terms / table.scale
     sample = CurvatureSample(table, curvature_fraction, seed)
     return Closures(
-        closure=lambda: _loss_and_gradient(table),
+        closure=lambda: _loss_and_gradient(table, weight),
         curvature=sample,
-        evaluate=lambda: _loss(table),
+        evaluate=lambda: _loss(table, weight),
         squares=(lambda: linear_squares(table, sample.rows)) if _has_linear_squares(model) else None,
-        examples=len(table),
+        examples=weight,
     )
 
 
-def _loss_and_gradient(table: Table) -> Tensor:
-    """Mean loss, a float64 scalar; its gradient in the parameters' `grad`."""
+def _loss_and_gradient(table: Table, weight: float) -> Tensor:
+    """Mean loss over `weight` terms, a float64 scalar; its gradient in the parameters' `grad`."""
     table.model.zero_grad(set_to_none=True)
-    total = None
+    total = torch.zeros((), dtype=torch.float64, device=table.device)
     with torch.enable_grad():
         for inputs, loss in table.pieces():
-            value = loss.value(table.model(inputs)) / len(table)
+            value = loss.value(table.outputs(inputs)) / weight
             value.backward()
             # summed on the device: no chunk waits for the host
-            total = value.detach() if total is None else total + value.detach()
-    assert total is not None
+            total += value.detach()
     return total
 
 
 @torch.no_grad()
-def _loss(table: Table) -> Tensor:
-    """Mean loss, a float64 scalar."""
-    values = [loss.value(table.model(inputs)) for inputs, loss in table.pieces()]
-    return torch.stack([value / len(table) for value in values]).sum()
+def _loss(table: Table, weight: float) -> Tensor:
+    """Mean loss over `weight` terms, a float64 scalar."""
+    values = [loss.value(table.outputs(inputs)) for inputs, loss in table.pieces()]
+    return torch.stack([value / weight for value in values]).sum()
 
 
 def _has_linear_squares(model: nn.Module) -> bool:
@@ -225,6 +271,7 @@ def _has_linear_squares(model: nn.Module) -> bool:
         if isinstance(module, nn.Linear):
             for parameter in module.parameters(recurse=False):
                 owners[parameter] = owners.get(parameter, 0) + 1
+    # the square of a sum over two uses is not the sum of their squares
     return all(owners.get(parameter) == 1 for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -233,21 +280,23 @@ def linear_squares(table: Table, rows: Tensor | None) -> dict[Tensor, Tensor]:
 
     Args:
         table: model and data.
-        rows: numbers of the examples, or None for all.
+        rows: numbers of the examples, shape (examples,), or None for all.
 
     Returns:
-        A tensor per trainable parameter, in its shape.
+        A tensor per trainable parameter, in its shape. Where a layer sees several vectors an example (the
+        tokens of a sequence), each counts as if it were independent of the others.
     """
-    count = len(table) if rows is None else len(rows)
+    weight = 0.0
     totals: dict[Tensor, Tensor] = {}
     with torch.enable_grad():
         for inputs, loss in table.pieces(rows):
+            weight += table.weight(loss, len(inputs))
             with _LinearCalls(table.model) as calls:
-                value = loss.value(table.model(inputs))
+                value = loss.value(table.outputs(inputs))
             deltas = torch.autograd.grad(value, [output for _, _, output in calls.seen])
             for (layer, activation, _), delta in zip(calls.seen, deltas, strict=True):
-                _add_squares(totals, layer, activation, delta)
-    return {parameter: total / count for parameter, total in totals.items()}
+                _add_squares(totals, layer, activation, delta.flatten(0, -2))
+    return {parameter: total / weight for parameter, total in totals.items()}
 
 
 def _add_squares(totals: dict[Tensor, Tensor], layer: nn.Linear, activation: Tensor, delta: Tensor) -> None:
@@ -261,10 +310,10 @@ def _add_squares(totals: dict[Tensor, Tensor], layer: nn.Linear, activation: Ten
     """
     squared_delta = delta.square()
     # the gradient of one example is an outer product, so its square is the outer product of squares
-    found = [(layer.weight, squared_delta.T @ activation.square())]
+    sums = [(layer.weight, squared_delta.T @ activation.square())]
     if layer.bias is not None:
-        found.append((layer.bias, squared_delta.sum(0)))
-    for parameter, total in found:
+        sums.append((layer.bias, squared_delta.sum(0)))
+    for parameter, total in sums:
         if parameter.requires_grad:
             totals[parameter] = totals[parameter] + total if parameter in totals else total
 
@@ -279,7 +328,8 @@ class _LinearCalls:
     def __enter__(self) -> _LinearCalls:
         def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             assert isinstance(layer, nn.Linear)
-            self.seen.append((layer, inputs[0].detach().flatten(0, -2), output))
+            if output.requires_grad:  # not so below the lowest parameter that is trained
+                self.seen.append((layer, inputs[0].detach().flatten(0, -2), output))
 
         self.handles = [layer.register_forward_hook(record) for layer in self.layers]
         return self

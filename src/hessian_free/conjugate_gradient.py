@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# earlier iterates are nearly the preconditioned gradient: too short a step to be worth an evaluation
 FIRST_STORED_ITERATION = 5
+# the rule looks at least this far back: phi gains unevenly, and one poor iteration must not end the run
+FEWEST_ITERATIONS_BACK = 10
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Iterate:
     """One stored point of a solution's path: its iteration, its vector, and the model's value there."""
 
     iteration: int
-    vector: Tensor
+    vector: Tensor  # shape (size,), in the dtype of the parameters
     model_value: float  # phi = -b'x + 1/2 x'Ax, damped, measured from x = 0
 
 
@@ -47,18 +50,19 @@ def has_stalled(model_values: Sequence[float], tolerance: float) -> bool:
         tolerance: relative progress per iteration; Martens uses 5e-4. The factor k belongs to the rule.
     """
     i = len(model_values) - 1
-    k = max(10, -(-i // 10))
+    k = max(FEWEST_ITERATIONS_BACK, -(-i // 10))
+    # phi is zero at x = 0 and falls: above zero a warm start has not made up for its bad beginning
     if i <= k or model_values[i] >= 0:
         return False
     return (model_values[i] - model_values[i - k]) / model_values[i] < k * tolerance
 
 
-def iterations_to_store(ratio: float, maximum: int) -> set[int]:
-    """The iterations ceil(5 * ratio^j) up to `maximum`."""
+def iterations_to_store(backtrack_ratio: float, maximum: int) -> set[int]:
+    """The iterations ceil(5 * backtrack_ratio^j) up to `maximum`."""
     stored, value = set(), float(FIRST_STORED_ITERATION)
     while value <= maximum:
         stored.add(math.ceil(value))
-        value *= ratio
+        value *= backtrack_ratio
     return stored
 
 
@@ -84,7 +88,7 @@ def solve(
         start: first x, shape (size,); None starts at zero and saves the product for its residual.
         max_iterations: most products after that of the start.
         tolerance: see `has_stalled`.
-        backtrack_ratio: iterates are stored at ceil(5 * ratio^j).
+        backtrack_ratio: iterates are stored at ceil(5 * backtrack_ratio^j).
         dtype: of the stored iterates.
         agree: makes the numbers that decide equal on all ranks.
         on_iteration: called with the iteration and phi after each iteration.
@@ -94,6 +98,7 @@ def solve(
     """
     b = right_side
     x = torch.zeros_like(b) if start is None else start.to(torch.float64, copy=True)
+    # the residual is updated rather than computed anew: that would be a second product an iteration
     r = b.clone() if start is None else b - product(x)
     z = r / preconditioner
     d = z.clone()
@@ -126,6 +131,7 @@ def solve(
             on_iteration(i, value)
         if i in stored or i == max_iterations or stop != "maximum":
             iterates.append(Iterate(i, x.to(dtype, copy=True), value))
+    # a start that is the solution, or no number, leaves without an iteration
     if not iterates:
         iterates.append(Iterate(i, x.to(dtype, copy=True), model_values[-1]))
     return Solution(iterates, i, stop, model_values)
@@ -135,6 +141,7 @@ def _reason_to_stop(d_a_d: float, rz: float, model_values: list[float], toleranc
     """Name the reason to stop, or `maximum` to go on."""
     if not (math.isfinite(d_a_d) and math.isfinite(model_values[-1]) and math.isfinite(rz)):
         return "non-finite"
+    # solved exactly; another iteration would divide by zero
     if rz == 0:
         return "residual"
     if d_a_d <= 0:

@@ -35,7 +35,7 @@ class Chunk:
     Attributes:
         outputs: network outputs before the link function, shape (examples, ...), graph attached.
         loss: the loss with the targets of these examples.
-        weight: number of examples.
+        weight: number of examples, or of whatever else the loss is a mean over.
     """
 
     outputs: Tensor
@@ -72,6 +72,7 @@ class GraphLinearised:
                 "compute them outside torch.no_grad()"
             )
         with torch.enable_grad():
+            # the cotangent is zero and stays so: only the graph of this product is wanted
             transposed = torch.autograd.grad(
                 outputs, parameters, self.cotangent, create_graph=True, allow_unused=True
             )
@@ -90,7 +91,7 @@ class GraphLinearised:
         return result
 
     def backward(self, cotangent: Tensor) -> list[Tensor | None]:
-        """J'u, one tensor per parameter."""
+        """J'u, one tensor per parameter in its shape, for a cotangent u in the shape of the outputs."""
         results: list[Tensor | None] = [None] * self.count
         if self.used:
             gradients = torch.autograd.grad(self.outputs, self.used_parameters, cotangent, retain_graph=True)
@@ -131,10 +132,10 @@ def saved_tensors(node: torch.autograd.graph.Node) -> Iterator[Tensor]:
 
 def kept_bytes(linearised: Linearised, parameters: Sequence[Tensor], seen: set[int]) -> int:
     """Memory that a linearised chunk adds to the addresses in `seen`, parameters excluded, in bytes."""
-    own = {parameter.data_ptr() for parameter in parameters}
+    addresses = {parameter.data_ptr() for parameter in parameters}
     total = 0
     for tensor in linearised.tensors:
-        if tensor.data_ptr() not in seen and tensor.data_ptr() not in own:
+        if tensor.data_ptr() not in seen and tensor.data_ptr() not in addresses:
             seen.add(tensor.data_ptr())
             # an expanded tensor has fewer bytes than entries, a slice of a table fewer than its storage
             total += min(tensor.nbytes, tensor.untyped_storage().nbytes())
@@ -191,6 +192,7 @@ class GaussNewton:
             if self.cached:
                 self.kept.append(piece)
             else:
+                # none rather than some, so that a step costs the same memory whatever its chunks
                 self.kept.clear()
         if self.weight <= 0:
             raise ValueError(f"curvature must yield chunks of positive weight, found {self.weight:g} in all")
@@ -211,6 +213,7 @@ class GaussNewton:
         vectors = self.layout.in_own_dtypes(self._vectors)
         self._total.zero_()
         for _, linearised, loss_curvature in self._pieces():
+            # in the parameters' precision; conjugate gradient alone, where errors pile up, is in float64
             add_(self._totals, linearised.backward(loss_curvature(linearised.forward(vectors))))
         return self.ranks.mean(self._total.double(), self.weight)
 
@@ -230,6 +233,7 @@ class GaussNewton:
             position += chunk.outputs.numel()
             add_(self._totals, linearised.backward(chunk.loss.root(chunk.outputs, signs)))
         # the sum's square, over examples: cross terms vanish in expectation because the signs are independent
+        # (the sum over ranks first: their cross terms vanish like those of examples)
         summed = self.ranks.mean(self._total.double(), self.weight)
         return summed.square() * self.ranks.total_weight(self.weight)
 
@@ -240,7 +244,10 @@ class GaussNewton:
         return self.ranks.offset(sum(chunk.outputs.numel() for chunk, _, _ in self._pieces()))
 
     def chunk_gradient_squares(self) -> Tensor:
-        """Mean over chunks of the squared mean gradient of a chunk, as the paper's authors' code has it."""
+        """Mean over chunks of the squared mean gradient of a chunk, float64, shape (size,).
+
+        The paper's authors' released code has its preconditioner from this.
+        """
         total = torch.zeros(self.layout.size, dtype=torch.float64, device=self.layout.device)
         chunks = 0
         for chunk, linearised, _ in self._pieces():
@@ -251,7 +258,7 @@ class GaussNewton:
 
 
 def add_(views: Sequence[Tensor], parts: Sequence[Tensor | None]) -> None:
-    """Add what is there to the views, in place."""
+    """Add what is there to the views, pairwise of one shape, in place."""
     pairs = [(view, part) for view, part in zip(views, parts, strict=True) if part is not None]
     if pairs:
         torch._foreach_add_([view for view, _ in pairs], [part for _, part in pairs])

@@ -68,43 +68,43 @@ class Objective:
 
     def start(self) -> Start:
         """Loss and gradient at the point; nothing moves."""
-        with torch.enable_grad():
-            own_loss = float(self.closure())
+        closure_loss = self._over_ranks(self.closure)
         gradients = [parameter.grad for parameter in self.layout.parameters]
+        # a parameter that the loss does not reach has no gradient, which flattens to zeros
         flat = self.layout.flatten(gradients).double()
         gradient = self.ranks.mean(flat * self.examples, self.examples) if self.ranks.count > 1 else flat
-        closure_loss = self._over_ranks(own_loss)
         if any(self.weight_decays):
+            # the closure knows nothing of weight decay, so that it can drive other optimisers too
             decay = self.layout.fill(self.weight_decays)
             gradient = gradient + decay * self.layout.flatten(self.layout.parameters)
         return Start(closure_loss, closure_loss + self._penalty(), gradient)
 
     def loss_at(self, direction: Tensor, length: float = 1.0) -> float:
-        """The loss at theta + length * direction, where the parameters stay; infinity for NaN."""
+        """The loss at theta + length * direction, shape (size,), where parameters stay; infinity for NaN."""
         self.move(direction, length)
         loss = self.loss_here()
+        # so that every comparison "is it lower" comes out false
         return loss if math.isfinite(loss) else math.inf
 
     def loss_here(self) -> float:
         """The loss at the parameters as they are."""
         self.evaluations += 1
-        if self.evaluate is None:
-            with torch.enable_grad():
-                own_loss = float(self.closure())
-        else:
-            own_loss = float(self.evaluate())
-        return self._over_ranks(own_loss) + self._penalty()
+        return self._over_ranks(self.evaluate or self.closure) + self._penalty()
 
     def move(self, direction: Tensor, length: float) -> None:
-        """Set the parameters to theta + length * direction."""
+        """Set the parameters to theta + length * direction, shape (size,)."""
         self.layout.move(self.snapshot, direction, length)
 
     def restore(self) -> None:
         """Set the parameters to theta, bit for bit."""
         self.layout.restore(self.snapshot)
 
-    def _over_ranks(self, own_loss: float) -> float:
-        return self.ranks.agree([self.ranks.mean_float(own_loss, self.examples)])[0]
+    def _over_ranks(self, closure: Closure) -> float:
+        """The mean of what a closure returns over the examples of all ranks, the same number on each."""
+        with torch.set_grad_enabled(closure is self.closure):
+            loss_of_rank = float(closure())
+        # sums may differ in the last bit between ranks, and a decision taken twice must be the same
+        return self.ranks.agree([self.ranks.mean_float(loss_of_rank, self.examples)])[0]
 
     def _penalty(self) -> float:
         """Weight decay: 1/2 sum of w |theta|^2, in float64."""

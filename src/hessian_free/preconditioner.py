@@ -55,18 +55,20 @@ def mean_squares(
         return None
     if name == "chunk_gradients":
         return matrix.chunk_gradient_squares()
+    # works for any module, where squared gradients of single examples need a rule for every layer
     if squares is None:
         return matrix.signed_diagonal(seed)
-    found = squares()
-    if not isinstance(found, Mapping):
-        raise TypeError(f"squares must map parameters to tensors, found {type(found).__name__}")
-    missing = sum(parameter not in found for parameter in layout.parameters)
+    by_parameter = squares()
+    if not isinstance(by_parameter, Mapping):
+        raise TypeError(f"squares must map parameters to tensors, found {type(by_parameter).__name__}")
+    # a missing entry would be taken for a gradient of zero, and its parameter for a free direction
+    missing = sum(parameter not in by_parameter for parameter in layout.parameters)
     if missing:
         raise TypeError(
             f"squares must cover every trainable parameter, {missing} of {len(layout.parameters)} missing; "
             "pass squares=None to estimate the diagonal from the curvature set"
         )
-    flat = layout.flatten([found[parameter] for parameter in layout.parameters]).double()
+    flat = layout.flatten([by_parameter[parameter] for parameter in layout.parameters]).double()
     return ranks.mean(flat * matrix.weight, matrix.weight)
 
 
@@ -78,7 +80,11 @@ def diagonal(squares: Tensor | None, damping: float, weight_decay: Tensor, expon
         damping: lambda.
         weight_decay: per scalar, shape (size,).
         exponent: 0.75 in Martens's paper.
+
+    Returns:
+        Positive numbers, float64, shape (size,).
     """
+    # Martens adds lambda before the power: directions that no example bends are held by lambda alone
     if squares is None:
         return torch.ones_like(weight_decay)
     return (squares + weight_decay + damping).pow(exponent)

@@ -22,6 +22,7 @@ def refuse_random_model(curvature: Callable[[], Iterable[Chunk]]) -> None:
         ValueError: if there is no chunk.
         RuntimeError: if the model is random or updates running statistics.
     """
+    # with gradients: the graph shows whether batch norm was in training mode
     with torch.enable_grad():
         first = next(iter(curvature()), None)
         again = next(iter(curvature()), None)
@@ -42,6 +43,7 @@ def _refuse_disagreement(first: Tensor, again: Tensor) -> None:
             "curvature must yield the same examples however often it is called, found first chunks of shapes "
             f"{tuple(first.shape)} and {tuple(again.shape)}"
         )
+    # reductions on a GPU may differ by rounding; masks of dropout differ by whole activations
     scale = again.abs().max() * torch.finfo(first.dtype).eps ** 0.5
     if bool((first - again).abs().max() > scale):
         raise RuntimeError(

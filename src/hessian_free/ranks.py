@@ -18,6 +18,7 @@ class Ranks:
             process_group: the group to work in; None takes the default group where torch.distributed runs.
         """
         self.group = process_group
+        # asked at every step: the group may be set up after the optimiser is made
         running = distributed.is_available() and distributed.is_initialized()
         self.count = distributed.get_world_size(process_group) if running else 1
         self.rank = distributed.get_rank(process_group) if running else 0
@@ -37,6 +38,7 @@ class Ranks:
         """
         if self.count == 1:
             return total / weight
+        # the weight travels with the sum: one message instead of two
         message = self.sum_(torch.cat([total, total.new_full((1,), weight)]))
         return message[:-1] / message[-1]
 
@@ -44,6 +46,7 @@ class Ranks:
         """Mean over the ranks of one number, weighted by their numbers of examples."""
         if self.count == 1:
             return value
+        # float64 even where the parameters are float32: small changes of the loss decide about steps
         total = torch.tensor([value * weight], dtype=torch.float64, device=self.device)
         return self.mean(total, weight).item()
 
@@ -63,6 +66,7 @@ class Ranks:
     def broadcast_(self, tensor: Tensor) -> Tensor:
         """Overwrite a tensor with the first rank's."""
         if self.count > 1:
+            # the first of this group, which need not be the first of all processes
             distributed.broadcast(tensor, group=self.group, group_src=0)
         return tensor
 

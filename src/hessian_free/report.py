@@ -1,4 +1,4 @@
-"""What one step did, for a log line and for a tracker."""
+"""What one step did, for a log line and for a tracker of experiments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StepReport:
         loss_before: at the start of the step.
         loss_after: at its end; equal to `loss_before` where the step was rejected.
         gradient_norm: Euclidean norm of the gradient.
-        ratio: rho, achieved over promised change of the loss; NaN where there was none.
+        reduction_ratio: rho, achieved over promised change of the loss of the whole step; NaN without one.
         damping: lambda of this step's system.
         next_damping: lambda after it.
         cg_iterations: iterations of conjugate gradient.
@@ -34,7 +34,7 @@ class StepReport:
     loss_before: float
     loss_after: float
     gradient_norm: float
-    ratio: float
+    reduction_ratio: float
     damping: float
     next_damping: float
     cg_iterations: int
@@ -52,8 +52,9 @@ class StepReport:
         """One line for a log."""
         verdict = f"step {self.step_length:.3g}" if self.accepted else f"rejected ({self.reason})"
         return (
-            f"HF {self.step}: loss {self.loss_before:.6g} -> {self.loss_after:.6g}, rho {self.ratio:.3f}, "
-            f"damping {self.damping:.3g}, CG {self.cg_iterations} ({self.cg_stop}, took {self.cg_chosen}), "
+            f"HF {self.step}: loss {self.loss_before:.6g} -> {self.loss_after:.6g}, "
+            f"reduction ratio {self.reduction_ratio:.3f}, damping {self.damping:.3g}, "
+            f"CG {self.cg_iterations} ({self.cg_stop}, took {self.cg_chosen}), "
             f"{verdict}, {self.seconds:.2f} s"
         )
 

@@ -68,9 +68,10 @@ def find_stack(model: nn.Module, inputs: Tensor) -> Stack | None:
     layers = _walk(outputs.grad_fn, inputs) if isinstance(outputs, Tensor) else None
     if layers is None:
         return None
-    found = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
-    if len(found) != len(trainable) or {id(t) for t in found} != {id(t) for t in trainable}:
+    of_layers = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
+    if len(of_layers) != len(trainable) or {id(t) for t in of_layers} != {id(t) for t in trainable}:
         return None
+    # whatever the graph did not show (hooks, a scaled output) shows in the numbers
     with torch.no_grad():
         again = activations(layers, inputs)[-1]
     return layers if torch.allclose(outputs, again, rtol=1e-5, equal_nan=True) else None
@@ -80,6 +81,7 @@ def _walk(node: Any, inputs: Tensor) -> Stack | None:
     """Follow the chain from the outputs down to the inputs."""
     layers: list[Layer] = []
     while node is not None:
+        # from the output, so that an activation is met before the linear layer below it
         activation = node.name() if node.name() in ACTIVATIONS else None
         if activation:
             node = node.next_functions[0][0]
@@ -116,10 +118,10 @@ def _read_linear(node: Any) -> tuple[Tensor, Tensor | None, Any, Tensor] | None:
 
 def activations(stack: Stack, inputs: Tensor) -> list[Tensor]:
     """The inputs and the activations of every layer, the outputs last; each of shape (examples, units)."""
-    found = [inputs]
+    values = [inputs]
     for layer in stack:
-        found.append(layer(found[-1]))
-    return found
+        values.append(layer(values[-1]))
+    return values
 
 
 @dataclass(frozen=True)
@@ -166,19 +168,19 @@ class StackLinearised:
         """Jv, shape (examples, outputs)."""
         change: Tensor | None = None
         for i, weight in enumerate(self.weights):
-            own = self._own_change(i, vectors)
+            here = self._change_here(i, vectors)
             if change is not None:
                 passed_on = weight.t()
-                change = torch.mm(change, passed_on) if own is None else own.addmm_(change, passed_on)
+                change = torch.mm(change, passed_on) if here is None else here.addmm_(change, passed_on)
             else:
-                change = own
+                change = here
             slope = self.slopes[i]
             if change is not None and slope is not None:
                 change.mul_(slope)
         return torch.zeros_like(self.outputs) if change is None else change
 
-    def _own_change(self, i: int, vectors: Sequence[Tensor]) -> Tensor | None:
-        """Change of a layer's sums for a change of its own parameters; None if they are frozen."""
+    def _change_here(self, i: int, vectors: Sequence[Tensor]) -> Tensor | None:
+        """Change of a layer's sums, shape (examples, outputs), for one of its parameters; None if frozen."""
         weight_place, bias_place = self.weight_places[i], self.bias_places[i]
         if weight_place is None:
             if bias_place is None:
@@ -192,11 +194,13 @@ class StackLinearised:
     def backward(self, cotangent: Tensor) -> list[Tensor | None]:
         """J'u, one tensor per parameter."""
         results: list[Tensor | None] = [None] * self.count
+        # nothing below the lowest trained layer is needed, the first layer's inputs least of all
         lowest = min((i for i in range(len(self.weights)) if self._trains(i)), default=len(self.weights))
         delta = cotangent
         for i in reversed(range(lowest, len(self.weights))):
             slope = self.slopes[i]
             if slope is not None:
+                # the caller's cotangent stays as it is, what was made here is reused
                 delta = delta * slope if delta is cotangent else delta.mul_(slope)
             weight_place, bias_place = self.weight_places[i], self.bias_places[i]
             if weight_place is not None:

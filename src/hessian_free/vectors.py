@@ -33,11 +33,12 @@ class ParameterVector:
         devices = {parameter.device for parameter in self.parameters}
         dtypes = {parameter.dtype for parameter in self.parameters}
         if len(devices) > 1:
-            found = sorted(map(str, devices))
-            raise ValueError(f"HessianFree needs all parameters on one device, found {found}; move the model")
+            names = sorted(map(str, devices))
+            raise ValueError(f"HessianFree needs all parameters on one device, found {names}; move the model")
+        # half precision has too few digits for the differences of losses that decide about a step
         if not dtypes <= {torch.float32, torch.float64}:
-            found = sorted(map(str, dtypes))
-            raise ValueError(f"HessianFree needs float32 or float64 parameters, found {found}")
+            names = sorted(map(str, dtypes))
+            raise ValueError(f"HessianFree needs float32 or float64 parameters, found {names}")
         self.device = devices.pop()
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         self.mixed = len(dtypes) > 1
@@ -78,13 +79,16 @@ class ParameterVector:
 
     def snapshot(self) -> list[Tensor]:
         """Copies of the parameters, to come back to bit for bit."""
+        # copies, not theta - step afterwards: that would differ in the last bits
         return [parameter.detach().clone() for parameter in self.parameters]
 
     def restore(self, snapshot: Sequence[Tensor]) -> None:
         """Write a snapshot back into the parameters."""
+        # one call for all parameters: a loop would cost more than the copies of a small network
         torch._foreach_copy_(self.parameters, list(snapshot))
 
     def move(self, snapshot: Sequence[Tensor], direction: Tensor, length: float) -> None:
         """Set the parameters to snapshot + length * direction; `direction` has shape (size,)."""
+        # from the snapshot each time, so that rounding does not add up over the trials of a line search
         self.restore(snapshot)
         torch._foreach_add_(self.parameters, self.views(direction), alpha=length)

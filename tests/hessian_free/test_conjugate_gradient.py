@@ -25,8 +25,8 @@ def make_system(size: int, condition: float, seed: int = 0) -> tuple[Tensor, Ten
 def test_pcg_solves_the_dense_system(start_scale: float) -> None:
     a, b, m = make_system(12, 50.0)
     start = start_scale * torch.ones(12, dtype=torch.float64) if start_scale else None
-    found = solve(lambda v: a @ v, b, m, start, tolerance=0, max_iterations=40)
-    torch.testing.assert_close(found.iterates[-1].vector, torch.linalg.solve(a, b), rtol=1e-9, atol=1e-10)
+    solution = solve(lambda v: a @ v, b, m, start, tolerance=0, max_iterations=40)
+    torch.testing.assert_close(solution.iterates[-1].vector, torch.linalg.solve(a, b), rtol=1e-9, atol=1e-10)
 
 
 def plain_stop(values: list[float], tolerance: float) -> int:
@@ -44,9 +44,9 @@ def test_stop_index_matches_a_plain_transcription_of_the_rule(tolerance: float, 
     a, b, m = make_system(150, 3e4)
     start = 0.01 * b if warm else None
     endless = solve(lambda v: a @ v, b, m, start, tolerance=0).model_values
-    found = solve(lambda v: a @ v, b, m, start, tolerance=tolerance)
-    assert found.stop == "progress"
-    assert 12 < found.iterations == plain_stop(endless, tolerance) < 250
+    solution = solve(lambda v: a @ v, b, m, start, tolerance=tolerance)
+    assert solution.stop == "progress"
+    assert 12 < solution.iterations == plain_stop(endless, tolerance) < 250
 
 
 def plain_values(a: Tensor, b: Tensor, m: Tensor, iterations: int) -> list[float]:
@@ -69,8 +69,8 @@ def plain_values(a: Tensor, b: Tensor, m: Tensor, iterations: int) -> list[float
 
 def test_phi_from_the_residual_is_phi() -> None:
     a, b, m = make_system(40, 100.0)
-    found = solve(lambda v: a @ v, b, m, max_iterations=15, tolerance=0)
-    assert found.model_values == pytest.approx(plain_values(a, b, m, 15), rel=1e-9, abs=1e-12)
+    solution = solve(lambda v: a @ v, b, m, max_iterations=15, tolerance=0)
+    assert solution.model_values == pytest.approx(plain_values(a, b, m, 15), rel=1e-9, abs=1e-12)
 
 
 def test_stopping_rule_has_its_factor_k() -> None:
@@ -101,39 +101,39 @@ def test_an_iteration_costs_one_product(warm: bool) -> None:
         calls.append(1)
         return a @ v
 
-    found = solve(product, b, m, 0.1 * b if warm else None)
-    assert len(calls) == found.iterations + warm
+    solution = solve(product, b, m, 0.1 * b if warm else None)
+    assert len(calls) == solution.iterations + warm
 
 
 def test_negative_curvature_stops_and_keeps_the_last_good_point() -> None:
     a = torch.diag(torch.tensor([2.0, -1.0], dtype=torch.float64))
     b = torch.tensor([1.0, 0.9], dtype=torch.float64)
-    found = solve(lambda v: a @ v, b, torch.ones(2, dtype=torch.float64))
-    assert found.stop == "curvature"
+    solution = solve(lambda v: a @ v, b, torch.ones(2, dtype=torch.float64))
+    assert solution.stop == "curvature"
     wanted = b * (b @ b) / (b @ a @ b)  # one steepest descent step, then the curvature is negative
-    torch.testing.assert_close(found.iterates[-1].vector, wanted)
+    torch.testing.assert_close(solution.iterates[-1].vector, wanted)
 
 
 def test_a_product_that_is_not_a_number_stops() -> None:
     b = torch.ones(3, dtype=torch.float64)
-    found = solve(lambda v: v * math.nan, b, torch.ones_like(b))
-    assert found.stop == "non-finite"
-    assert found.iterations == 1
+    solution = solve(lambda v: v * math.nan, b, torch.ones_like(b))
+    assert solution.stop == "non-finite"
+    assert solution.iterations == 1
 
 
 def test_a_zero_right_side_is_solved_at_once() -> None:
     b = torch.zeros(3, dtype=torch.float64)
-    found = solve(lambda v: v, b, torch.ones_like(b))
-    assert found.stop == "residual"
-    assert found.iterates[-1].vector.tolist() == [0, 0, 0]
+    solution = solve(lambda v: v, b, torch.ones_like(b))
+    assert solution.stop == "residual"
+    assert solution.iterates[-1].vector.tolist() == [0, 0, 0]
 
 
 def test_iterates_are_stored_at_powers_of_the_ratio_and_at_the_end() -> None:
     assert sorted(iterations_to_store(1.3, 20)) == [5, 7, 9, 11, 15, 19]
     a, b, m = make_system(60, 1e4)
-    found = solve(lambda v: a @ v, b, m, max_iterations=13, tolerance=0)
-    assert [iterate.iteration for iterate in found.iterates] == [5, 7, 9, 11, 13]
-    for iterate in found.iterates:
+    solution = solve(lambda v: a @ v, b, m, max_iterations=13, tolerance=0)
+    assert [iterate.iteration for iterate in solution.iterates] == [5, 7, 9, 11, 13]
+    for iterate in solution.iterates:
         phi = float(0.5 * iterate.vector @ a @ iterate.vector - b @ iterate.vector)
         assert iterate.model_value == pytest.approx(phi, rel=1e-9)
 
@@ -159,7 +159,7 @@ def test_an_iteration_reads_the_device_once() -> None:
         return list(values)
 
     with CountHostReads() as mode:
-        found = solve(lambda v: a @ v, b, m, max_iterations=20, tolerance=0, agree=agree)
+        solution = solve(lambda v: a @ v, b, m, max_iterations=20, tolerance=0, agree=agree)
     # `tolist` inside the loop passes through agree; item() is allowed for the start alone
-    assert len(reads) == found.iterations + 1
+    assert len(reads) == solution.iterations + 1
     assert mode.count <= 1

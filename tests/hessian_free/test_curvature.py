@@ -30,9 +30,9 @@ def product_matrix(model: nn.Module, curvature, cache_bytes: int | None = None) 
         return torch.stack([matrix.product(unit) for unit in torch.eye(layout.size, dtype=torch.float64)], 1)
 
 
-def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+def assert_close(result: torch.Tensor, wanted: torch.Tensor) -> None:
     """Relative to the largest entry, as the gate has it."""
-    assert (found - wanted).abs().max() <= 1e-12 * wanted.abs().max()
+    assert (result - wanted).abs().max() <= 1e-12 * wanted.abs().max()
 
 
 @pytest.mark.parametrize("layers", SIZES)
@@ -48,11 +48,11 @@ def test_gauss_newton_product_matches_the_dense_matrix(loss: str, activation: st
             yield Chunk(model(x[part]), make_loss(loss, t[part]), len(x[part]))
 
     data = closures(model, lambda targets: make_loss(loss, targets), x, t, 3, curvature_fraction=1.0)
-    for found in (product_matrix(model, chunks), product_matrix(model, data.curvature)):
-        assert_close(found, wanted)
-        assert_close(found, found.T)
-        v = torch.randn(len(found), dtype=torch.float64)
-        assert v @ found @ v >= 0
+    for matrix in (product_matrix(model, chunks), product_matrix(model, data.curvature)):
+        assert_close(matrix, wanted)
+        assert_close(matrix, matrix.T)
+        v = torch.randn(len(matrix), dtype=torch.float64)
+        assert v @ matrix @ v >= 0
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -9,16 +9,16 @@ import torch
 
 from hessian_free import Armijo
 from hessian_free.conjugate_gradient import Iterate
-from hessian_free.damping import reduction_ratio, search_first, update
+from hessian_free.levenberg_marquardt import reduction_ratio, search_first, update
 from hessian_free.line_search import backtrack
 
 
 @pytest.mark.parametrize(
-    ("ratio", "factor"),
+    ("achieved", "factor"),
     [(0.76, 2 / 3), (5.0, 2 / 3), (0.75, 1), (0.5, 1), (0.25, 1), (0.24, 1.5), (-3, 1.5), (math.nan, 1.5)],
 )
-def test_damping_follows_the_ratio(ratio: float, factor: float) -> None:
-    assert update(10.0, ratio, 2 / 3) == pytest.approx(10.0 * factor)
+def test_damping_follows_the_ratio(achieved: float, factor: float) -> None:
+    assert update(10.0, achieved, 2 / 3) == pytest.approx(10.0 * factor)
 
 
 def test_damping_is_clamped() -> None:
@@ -71,9 +71,9 @@ def test_backtracking_walks_back_while_the_loss_falls(
 
 def test_armijo_takes_the_first_length_that_falls_enough() -> None:
     # f(a) = (1 - 3a)^2 from f(0) = 1 with slope -6: lengths below 0.66 satisfy the condition
-    found = Armijo().search(lambda a: (1 - 3 * a) ** 2, 1.0, -6.0, 4.0)
-    assert found is not None
-    assert found[0] == pytest.approx(0.8**2)
+    length_and_loss = Armijo().search(lambda a: (1 - 3 * a) ** 2, 1.0, -6.0, 4.0)
+    assert length_and_loss is not None
+    assert length_and_loss[0] == pytest.approx(0.8**2)
 
 
 def test_armijo_gives_up_after_its_trials() -> None:

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 def train(ranks: int, folder: Path, way: str) -> list[dict]:
     """Run every rank as a process; what each of them wrote."""
     files = [folder / f"{way}_{ranks}_{rank}.pt" for rank in range(ranks)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # beside what the tests were started with, which may be where the package is
+    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
     module = "tests.hessian_free.rank"
     commands = [
         [sys.executable, "-m", module, str(rank), str(ranks), str(folder / f"store_{way}"), str(file), way]

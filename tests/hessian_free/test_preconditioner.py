@@ -25,14 +25,14 @@ def test_squares_equal_a_loop_over_examples(loss: str) -> None:
     x, t = make_data(11, 4, 3, loss)
     data = closures(model, lambda targets: make_loss(loss, targets), x, t, 4, curvature_fraction=1.0)
     assert data.squares is not None
-    found = data.squares()
+    squares = data.squares()
     wanted = [torch.zeros_like(p) for p in model.parameters()]
     for i in range(11):
         value = plain_loss(loss, model(x[i : i + 1]), t[i : i + 1])
         for total, gradient in zip(wanted, torch.autograd.grad(value, list(model.parameters())), strict=True):
             total += gradient.square() / 11
     for parameter, total in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(found[parameter], total, rtol=1e-11, atol=1e-14)
+        torch.testing.assert_close(squares[parameter], total, rtol=1e-11, atol=1e-14)
 
 
 def test_squares_take_two_passes_a_chunk_not_one_an_example() -> None:
@@ -88,15 +88,15 @@ def test_chunk_gradients_are_squared_means_of_chunks() -> None:
         value = plain_loss("squared", model(a), b) / 4
         gradient = torch.autograd.grad(value, list(model.parameters()))
         wanted += torch.cat([g.flatten() for g in gradient]).square() / 2
-    found = make_matrix(model, x, t, "squared", 4).chunk_gradient_squares()
-    torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-14)
+    squares = make_matrix(model, x, t, "squared", 4).chunk_gradient_squares()
+    torch.testing.assert_close(squares, wanted, rtol=1e-11, atol=1e-14)
 
 
 def test_diagonal_follows_its_formula() -> None:
     squares = torch.tensor([0.0, 2.0, 5.0], dtype=torch.float64)
     decay = torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64)
-    found = diagonal(squares, 3.0, decay, 0.75)
-    assert found.tolist() == pytest.approx([3**0.75, 6**0.75, 8.5**0.75])
+    entries = diagonal(squares, 3.0, decay, 0.75)
+    assert entries.tolist() == pytest.approx([3**0.75, 6**0.75, 8.5**0.75])
 
 
 @pytest.mark.parametrize("returned", [None, {}])

@@ -27,7 +27,7 @@ def test_a_line_tells_the_step(run, caplog) -> None:
     line = str(optimizer.last_step)
     assert caplog.messages == [line]
     assert "\n" not in line
-    for word in ("loss", "rho", "damping 10", "CG", "step 1", " s"):
+    for word in ("loss", "reduction ratio", "damping 10", "CG", "step 1", " s"):
         assert word in line
 
 
@@ -37,7 +37,7 @@ def test_metrics_are_finite_numbers(run) -> None:
     metrics = optimizer.last_step.as_metrics()
     assert metrics["accepted"] == 0.0
     assert metrics["damping"] == 10.0
-    assert "ratio" not in metrics
+    assert "reduction_ratio" not in metrics
     assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
     assert "rejected" in str(optimizer.last_step)
 

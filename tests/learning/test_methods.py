@@ -16,7 +16,7 @@ def test_hessian_free_with_dropout_is_refused_with_the_reason(name):
 
 def test_an_unknown_optimizer_is_refused_with_the_choices():
     with pytest.raises(ValidationError, match="'sgd', 'hessian_free'"):
-        make_method({"name": "adam"})
+        make_method({"name": "newton"})
 
 
 def test_settings_reach_the_optimizer():

@@ -24,7 +24,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 # columns of the learning curves, and the numbers of a Hessian-free step that stand in them
 STEP_COLUMNS = {
-    "rho": "ratio",
+    "rho": "reduction_ratio",
     "damping": "damping",
     "gradient_norm": "gradient_norm",
     "cg_iterations": "cg_iterations",

@@ -1,0 +1,119 @@
+"""torch's loss modules as losses with a closed-form curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from .losses import BernoulliCrossEntropy, CanonicalLoss, LossClass, SoftmaxCrossEntropy, SquaredError
+
+UNDERSTOOD = "nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss() or nn.MSELoss()"
+WANTED = f"loss must be {UNDERSTOOD}, or a class such as SoftmaxCrossEntropy that makes a loss from targets"
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A loss as the optimiser wants it.
+
+    Attributes:
+        loss_class: makes a `CanonicalLoss`, a sum, from targets.
+        divisor: of that sum, given all targets, so that it is the value of the loss that the user named; None
+            takes the mean over the loss's `terms`.
+    """
+
+    loss_class: LossClass
+    divisor: Callable[[Tensor], float] | None = None
+
+    def make(self, targets: Tensor) -> CanonicalLoss:
+        """The loss with targets, whose first axis is the examples.
+
+        Raises:
+            TypeError: if `loss_class` makes anything else.
+        """
+        # seen here, with the name of what was given, rather than in the middle of a step
+        try:
+            loss = self.loss_class(targets)
+        except TypeError as error:
+            raise TypeError(
+                f"{WANTED}, found {self.loss_class!r}, which does not take targets alone"
+            ) from error
+        if not isinstance(loss, CanonicalLoss):
+            raise TypeError(f"{WANTED}, found {self.loss_class!r}, which makes a {type(loss).__name__}")
+        return loss
+
+    def scale(self, targets: Tensor) -> float:
+        """What the mean over the terms of all targets is multiplied by to be the loss that was named."""
+        if self.divisor is None:
+            return 1.0
+        return self.make(targets).terms(len(targets)) / self.divisor(targets)
+
+
+def canonical(loss: nn.Module | LossClass) -> Canonical:
+    """Understand a loss.
+
+    Args:
+        loss: an `nn.CrossEntropyLoss`, `nn.BCEWithLogitsLoss` or `nn.MSELoss`, with `reduction` mean or sum;
+            or a callable that makes a `CanonicalLoss` from targets, such as `SoftmaxCrossEntropy`. Logits of
+            cross-entropy have their classes on the last axis, those of sequences too.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a setting that has no counterpart here, by its name.
+    """
+    if not isinstance(loss, nn.Module):
+        if not callable(loss) or isinstance(loss, CanonicalLoss):
+            raise TypeError(f"{WANTED}, found {loss!r}")
+        return Canonical(loss)
+    # by its exact type: a subclass may compute anything
+    understand = RULES.get(type(loss))
+    if understand is None:
+        raise TypeError(
+            f"{WANTED}, found {type(loss).__name__}; write another loss "
+            "as lambda targets: AutodiffLoss(function, targets)"
+        )
+    if loss.reduction not in ("mean", "sum"):
+        raise ValueError(
+            f"{type(loss).__name__} must have reduction 'mean' or 'sum', found {loss.reduction!r}: a step "
+            "lowers one number"
+        )
+    return understand(loss)
+
+
+def _cross_entropy(loss: nn.CrossEntropyLoss) -> Canonical:
+    """The mean of torch is over the targets that count, by the weights of their classes, as the terms are."""
+    loss_class = partial(
+        SoftmaxCrossEntropy,
+        ignore_index=loss.ignore_index,
+        weight=loss.weight,
+        label_smoothing=loss.label_smoothing,
+    )
+    # that mean is over the same terms as ours, so there is nothing to divide by
+    return Canonical(loss_class, None if loss.reduction == "mean" else lambda _: 1.0)
+
+
+def _bernoulli(loss: nn.BCEWithLogitsLoss) -> Canonical:
+    """The mean of torch is over all outputs of all examples."""
+    if loss.weight is not None:
+        raise ValueError(
+            "BCEWithLogitsLoss must have weight None, which torch broadcasts over the batch; pos_weight is "
+            "understood"
+        )
+    loss_class = partial(BernoulliCrossEntropy, pos_weight=loss.pos_weight)
+    return Canonical(loss_class, Tensor.numel if loss.reduction == "mean" else lambda _: 1.0)
+
+
+def _squared(loss: nn.MSELoss) -> Canonical:
+    """There is no half before the square of torch."""
+    if loss.reduction == "mean":
+        return Canonical(SquaredError, lambda targets: targets.numel() / 2)
+    return Canonical(SquaredError, lambda _: 0.5)
+
+
+RULES: dict[type, Callable[..., Canonical]] = {
+    nn.CrossEntropyLoss: _cross_entropy,
+    nn.BCEWithLogitsLoss: _bernoulli,
+    nn.MSELoss: _squared,
+}
