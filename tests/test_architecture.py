@@ -20,6 +20,7 @@ SPINE = ("audio", "learning", "genres", "params", "cells", "champion", "plots", 
 # each may import the spine; of other annexes only those named, from inside functions
 ANNEXES = {
     "default_data": (),
+    "demo": ("serving",),
     "planning": (),
     "serving": (),
     "tracking": ("serving",),
@@ -114,6 +115,8 @@ def all_files() -> list[Path]:
         ("music21", ("default_data",)),
         ("pytorch_lightning", ("learning",)),
         ("yaml", ("params.py",)),
+        ("starlette", ("demo",)),
+        ("uvicorn", ("demo",)),
         # keeps the comments of params.yaml where values are written
         ("ruamel", ("tuning/applying.py",)),
     ],
