@@ -27,7 +27,7 @@ class Analysis:
 
     Attributes:
         picture: what the page draws, as JSON.
-        vector: mean over the windows of the chosen layer's vectors, shape (2 * units,): means, then variances.
+        vector: mean of the chosen layer's window vectors, shape (2 * units,): means, then variances.
     """
 
     picture: dict[str, Any]

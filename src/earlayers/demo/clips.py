@@ -21,7 +21,7 @@ MOST_NEIGHBOURS = 6
 
 @dataclass(frozen=True)
 class Tracks:
-    """The usable clips of a dataset: the table that numbers address, and each one's part in a model's fold."""
+    """The usable clips of a dataset, addressed by number, and the part of each in a model's fold."""
 
     folder: Path
     table: pd.DataFrame
@@ -48,17 +48,15 @@ class Tracks:
         """The sound of a clip, None where there is no such number or the file is not on this disk."""
         if not 0 <= number < len(self.table):
             return None
-        file = self.folder / self.table["path"].iat[number]
+        file = self.folder / str(self.table["path"].iat[number])
         return file if file.is_file() else None
 
     def facts(self, number: int) -> dict[str, Any]:
         """Describe a clip for the page."""
-        row = self.table.iloc[number]
-        title = row.get("title")
         return {
             "number": number,
-            "genre": row["genre"],
-            "title": title if isinstance(title, str) and title else Path(row["path"]).stem,
+            "genre": str(self.table["genre"].iat[number]),
+            "title": Path(str(self.table["path"].iat[number])).stem,
             "can_be_heard": self.file(number) is not None,
         }
 
@@ -89,8 +87,8 @@ def nearest(choice: Choice, layer: str, vector: np.ndarray, file: Path) -> list[
     means = _mean_vectors(choice, layer, len(tracks.table))
     if means.shape[1] != len(vector):
         raise UserError(
-            f"{paths.features(choice.cell)} holds vectors of {means.shape[1]} numbers, this model gives {len(vector)}: "
-            "run `dvc repro`"
+            f"{paths.features(choice.cell)} holds vectors of {means.shape[1]} numbers, this model gives "
+            f"{len(vector)}: run `dvc repro`"
         )
     learned = np.flatnonzero(np.isin(tracks.parts, LEARNED_FROM))
     similarity = similarities(means[learned], vector)

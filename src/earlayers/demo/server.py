@@ -6,13 +6,11 @@ import logging
 import socket
 import tempfile
 import threading
-from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -126,7 +124,7 @@ def application(model: str) -> ASGIApp:
         Route("/clip", demo.clip, methods=["GET"]),
         Route("/analyses", demo.analyse, methods=["POST"]),
     ]
-    return Guard(Starlette(routes=routes, exception_handlers={Refused: _refusal, UserError: _user_error}))
+    return Guard(Starlette(routes=routes, exception_handlers=HANDLERS))
 
 
 class Demo:
@@ -285,15 +283,11 @@ async def _receive(request: Request, file: Path) -> None:
         raise too_large
     received = 0
     with open(file, "wb") as target:
-        async for chunk in _chunks(request):
+        async for chunk in request.stream():
             received += len(chunk)
             if received > LARGEST_BYTES:
                 raise too_large
             target.write(chunk)
-
-
-def _chunks(request: Request) -> AsyncIterator[bytes]:
-    return request.stream()
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
@@ -307,5 +301,13 @@ async def _user_error(request: Request, error: Exception) -> Response:
     return _sentence(409, str(error))
 
 
+async def _our_fault(request: Request, error: Exception) -> Response:
+    del request  # the error itself goes on to the terminal, with its traceback
+    return _sentence(500, f"This failed by a fault of ours ({type(error).__name__}): the terminal says more.")
+
+
 def _sentence(status: int, text: str) -> Response:
     return JSONResponse({"error": text}, status_code=status)
+
+
+HANDLERS = {Refused: _refusal, UserError: _user_error, Exception: _our_fault}
