@@ -6,31 +6,47 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from PIL import Image
 
-from tests.demo.browser import ANSWERED, PageBrowser
+from earlayers.demo import catalogue, clips
+from tests.demo.browser import PageBrowser
 from tests.demo.project import served
 from tests.reporting.chromium import executable
 
-COLOURS = 128  # of the picture: text and flat colours need no more, and it stays small
+COLOURS = 64  # of the picture: text and flat colours need no more, and it stays small
+GENRES = ("string_quartet", "trecento", "jig")  # of the default data, one after the other
 
 
-def main(target: Path, *, width: int = 1200, dark: bool = False) -> None:
-    """Analyse a clip that the model has not learned from, go to its middle, and take the picture."""
+def main(target: Path) -> None:
+    """Analyse three clips that the model has not learned from, joined; go to the second, take the picture."""
     program = executable()
     assert program, "no Chromium here: apt-get install chromium"
-    with served() as address, PageBrowser(program, address) as browser:
-        browser.visit(width=width, dark=dark)
-        browser.wait_for("document.querySelectorAll('#example-list button').length > 2")
-        browser.value("document.querySelectorAll('#example-list button')[2].click()")
-        browser.wait_for(ANSWERED)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        served() as address,
+        PageBrowser(program, address) as browser,
+    ):
+        picture, song = Path(folder) / "page.png", Path(folder) / "quartet, trecento, jig.wav"
+        write_medley(song)
+        browser.visit()
+        browser.choose_file(song)
         browser.wait_for("player.readyState >= 1")
-        browser.value("player.currentTime = 4.2")
-        browser.wait_for("document.getElementById('cursor-track').ariaValueNow === '4.2'")
-        with tempfile.TemporaryDirectory() as folder:
-            picture = Path(folder) / "page.png"
-            browser.picture(picture)
-            Image.open(picture).convert("RGB").quantize(COLOURS).save(target, optimize=True)
+        browser.value("player.currentTime = 16")
+        browser.wait_for("document.getElementById('cursor-track').ariaValueNow === '16.0'")
+        browser.picture(picture)
+        Image.open(picture).convert("RGB").quantize(COLOURS).save(target, optimize=True)
+
+
+def write_medley(file: Path) -> None:
+    """Join an unlearned clip of each of the three genres."""
+    choice = next(iter(catalogue.choices().values()))
+    tracks = clips.Tracks.of(choice)
+    numbers = {clip["genre"]: clip["number"] for clip in clips.examples(choice)}
+    sounds = [soundfile.read(tracks.file(numbers[genre]), always_2d=True) for genre in GENRES]
+    (rate_hz,) = {rate_hz for _, rate_hz in sounds}
+    soundfile.write(file, np.concatenate([samples for samples, _ in sounds]), rate_hz)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Tracks:
     folder: Path
     table: pd.DataFrame
     parts: np.ndarray
+    titles: Mapping[str, str]
 
     @classmethod
     def of(cls, choice: Choice) -> Tracks:
@@ -42,7 +44,8 @@ class Tracks:
                 f"{paths.split(choice.dataset)} does not say which clips fold {choice.fold} of "
                 f"{choice.dataset} learned from: run `dvc repro`"
             )
-        return cls(paths.data(choice.dataset), table, split[column].to_numpy())
+        folder = paths.data(choice.dataset)
+        return cls(folder, table, split[column].to_numpy(), _titles(folder / "tracks.csv"))
 
     def file(self, number: int) -> Path | None:
         """The sound of a clip, None where there is no such number or the file is not on this disk."""
@@ -53,10 +56,11 @@ class Tracks:
 
     def facts(self, number: int) -> dict[str, Any]:
         """Describe a clip for the page."""
+        path = str(self.table["path"].iat[number])
         return {
             "number": number,
             "genre": str(self.table["genre"].iat[number]),
-            "title": Path(str(self.table["path"].iat[number])).stem,
+            "title": self.titles.get(path) or Path(path).stem,
             "can_be_heard": self.file(number) is not None,
         }
 
@@ -153,6 +157,14 @@ def _mean_vectors(choice: Choice, layer: str, tracks: int) -> np.ndarray:
     firsts = np.flatnonzero(np.diff(windows, prepend=-1))
     sums = np.add.reduceat(rows, firsts, axis=0, dtype=np.float64)
     return sums / np.diff(firsts, append=len(windows))[:, None]
+
+
+def _titles(file: Path) -> dict[str, str]:
+    """Path -> title, where the dataset lies on this disk and says titles (the default data does)."""
+    if not file.is_file():
+        return {}
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    return dict(zip(table["path"], table["title"], strict=True)) if "title" in table else {}
 
 
 def _layer_number(file: Path) -> int:

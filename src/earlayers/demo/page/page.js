@@ -44,7 +44,7 @@ function listModels() {
   part("model-rows").replaceChildren(
     ...models.map((choice, index) => {
       const button = element("input", { type: "radio", name: "model", id: `model-${index}`, checked: choice === model });
-      button.addEventListener("change", () => choose(choice));
+      button.addEventListener("change", () => choose(choice).catch(complain));
       const label = element("label", { htmlFor: button.id, textContent: choice.name });
       if (choice.champion) label.append(element("span", { className: "badge", textContent: "best" }));
       return element(
@@ -120,18 +120,20 @@ function show(result, name) {
   part("name").textContent = name;
   part("genre").textContent = spoken(result.genre);
   part("vote-line").textContent =
-    `${count} of ${windows} ${windows === 1 ? "window votes" : "windows vote"} for it. The model knows ${result.genres.length} genres and always names one of them: of other music it says what that resembles most.`;
+    `${count} of ${windows} ${windows === 1 ? "window votes" : "windows vote"} for it.`;
+  part("known").textContent =
+    `The model knows ${result.genres.length} genres and always names one of them: of other music it says what that resembles most.`;
   part("notes").replaceChildren(...result.warnings.split("; ").filter(Boolean).map((note) => element("li", { textContent: `About the file: ${note}` })));
   const length = result.window_seconds.toFixed(1);
   part("timeline-text").textContent =
-    `How probable the classifier finds each genre in the ${length} s around a moment; full colour where a genre leads. Click, or use the arrow keys, to go to a moment.`;
+    `How probable the classifier finds each genre in the ${length} s around a moment (a full bar is 100 %), in full colour where it leads. Click, or use the arrow keys, to go to a moment.`;
   part("layers-text").textContent =
     `Activations of hidden units over the same seconds, a row a unit: ${dark.matches ? "light" : "dark"} is high. The classifier is given their means and variances over each window${result.model.layer === "all" ? ", of all layers" : ` of layer ${result.model.layer}`}.`;
   part("votes-text").textContent = `Windows that each genre leads, and its mean probability.`;
   const { clips, note } = result.neighbours;
   part("neighbours-text").textContent = note
     ? `They cannot be shown: ${note}.`
-    : `By the cosine between mean activations of layer ${result.model.layer} (1 is alike), standardised; the song itself is left out.`;
+    : `By the cosine between mean window vectors of layer ${result.model.layer}, standardised: 1 is alike. The song itself is left out.`;
   const { name: cell, dataset, fold, layer, commit, weights } = result.model;
   part("origin").textContent =
     `Answered by ${cell}, trained on ${dataset}${fold === null ? "" : `, fold ${fold}`}, layer ${layer}; ${commit ? `results of commit ${commit}` : "no commit known"}; weights ${weights}.`;
@@ -178,24 +180,27 @@ function seek(second) {
 async function toggleRecording() {
   const button = part("record");
   if (recording) {
-    const { current } = { current: recording };
+    const ended = recording;
     recording = null;
     button.textContent = "Record";
     part("recording").hidden = true;
-    const file = await current.stop();
-    return analyse(file);
+    return analyse(await ended.stop());
   }
   player.pause();
   stopOther();
   const started = new Recording(LONGEST_RECORDING, (seconds, level) => {
     part("level").value = level;
     part("recorded").textContent = `${clock(seconds)} of at most ${clock(LONGEST_RECORDING)}`;
+    if (seconds >= LONGEST_RECORDING && recording === started) toggleRecording();
   });
+  button.disabled = true; // while the browser asks whether it may listen
   try {
     await started.start();
   } catch (error) {
     const reason = error.name === "NotAllowedError" ? "the browser was not allowed to: allow it beside the address, then try again" : error.name === "NotFoundError" ? "there is no microphone: plug one in, or choose a file" : error.message;
     return complain(new Error(`Nothing can be recorded: ${reason}.`));
+  } finally {
+    button.disabled = false;
   }
   recording = started;
   say("");
