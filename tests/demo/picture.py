@@ -15,7 +15,7 @@ from tests.demo.browser import PageBrowser
 from tests.demo.project import served
 from tests.reporting.chromium import executable
 
-COLOURS = 64  # of the picture: text and flat colours need no more, and it stays small
+COLOURS = 200  # of the picture: text and flat colours need no more, and it stays small
 GENRES = ("string_quartet", "trecento", "jig")  # of the default data, one after the other
 
 

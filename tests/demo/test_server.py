@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from itertools import pairwise
@@ -19,7 +23,7 @@ from safetensors.numpy import load_file
 import earlayers
 from earlayers import cli, paths
 from earlayers.audio.tables import load_split, load_table
-from earlayers.demo import analysis, server
+from earlayers.demo import analysis, catalogue, clips, server
 from tests import synthetic
 from tests.demo import project
 from tests.helpers import tone
@@ -156,6 +160,20 @@ def test_a_training_clip_is_not_its_own_neighbour(address):
     assert len(numbers) == 6
     assert number not in numbers
     assert set(numbers) <= set(learned_from())
+
+
+def test_all_layers_together_are_compared_in_the_order_of_the_network(address, tmp_path, monkeypatch):
+    for name in ("build", "data", "results", "params.yaml"):
+        (tmp_path / name).symlink_to(Path(name).resolve())
+    monkeypatch.chdir(tmp_path)
+    synthetic.write_models(layer="all")
+    (choice,) = catalogue.choices().values()
+    number = learned_from()[4]
+    soundfile.write("recoded.flac", *soundfile.read(clip(number)))
+    result = analysis.analyse(choice.open(), Path("recoded.flac"), 60.0)
+    first = clips.nearest(choice, "all", result.vector, Path("recoded.flac"))[0]
+    assert (choice.layer, first["number"]) == ("all", number)
+    assert first["similarity"] == pytest.approx(1, abs=1e-3)
 
 
 def test_without_window_vectors_the_rest_is_answered_and_the_lack_is_said(address, tmp_path):
@@ -373,6 +391,21 @@ def test_without_a_model_the_command_ends_with_a_sentence(tmp_path, monkeypatch,
     synthetic.write_project(tmp_path, synthetic.METHOD)
     assert cli.main(["demo"]) == 2
     assert "`dvc repro` makes it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_says_its_address_and_ends_well_with_ctrl_c(address):
+    command = [sys.executable, "-m", "earlayers.cli", "demo", "--port", "5810"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        words = f"{process.stderr.readline()}{process.stderr.readline()}"
+        assert f"{CHAMPION}, trained on scores, layer 2" in words
+        shown = re.search(r"http://127\.0\.0\.1:\d+", words)
+        assert shown, words
+        assert ask(shown[0], "/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_a_taken_port_gives_way_to_the_next():

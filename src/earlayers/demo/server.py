@@ -6,6 +6,7 @@ import logging
 import socket
 import tempfile
 import threading
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def show(port: int, model: str) -> None:
     """
     first = next(iter(catalogue.choices(model).values()))
     first.open()  # what is wrong with it is said here, before there is a page
-    with listening(port) as open_socket:
+    with listening(port) as open_socket, suppress(KeyboardInterrupt):
         log.info("%s, trained on %s, layer %s", first.name, first.dataset, first.layer)
         log.info("The page: http://%s:%d/   Ctrl-C stops it.", HOST, open_socket.getsockname()[1])
         server(model).run(sockets=[open_socket])

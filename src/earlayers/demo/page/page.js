@@ -119,8 +119,9 @@ function show(result, name) {
   const count = result.votes[result.genres.indexOf(result.genre)];
   part("name").textContent = name;
   part("genre").textContent = spoken(result.genre);
-  part("vote-line").textContent =
-    `${count} of ${windows} ${windows === 1 ? "window votes" : "windows vote"} for it.`;
+  const equals = result.genres.filter((genre, index) => genre !== result.genre && result.votes[index] === count).map(spoken);
+  const tie = equals.length ? `, as many as for ${equals.join(" and ")}; its probabilities add up to more` : "";
+  part("vote-line").textContent = `${count} of ${windows} ${windows === 1 ? "window votes" : "windows vote"} for it${tie}.`;
   part("known").textContent =
     `The model knows ${result.genres.length} genres and always names one of them: of other music it says what that resembles most.`;
   part("notes").replaceChildren(...result.warnings.split("; ").filter(Boolean).map((note) => element("li", { textContent: `About the file: ${note}` })));
