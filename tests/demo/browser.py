@@ -53,16 +53,12 @@ class PageBrowser(Chromium):
         self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
         self.wait_for(ANSWERED)
 
-    def picture(self, file: Path, *, whole: bool = True) -> None:
-        """Save what the page looks like as PNG."""
-        shot = self.ask("Page.captureScreenshot", captureBeyondViewport=whole, **self._clip(whole))
-        file.write_bytes(base64.b64decode(shot["data"]))
-
-    def _clip(self, whole: bool) -> dict:
-        if not whole:
-            return {}
+    def picture(self, file: Path) -> None:
+        """Save the whole page as PNG."""
         size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
-        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        shot = self.ask("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        file.write_bytes(base64.b64decode(shot["data"]))
 
     def problems(self) -> list[str]:
         """As in Chromium; what was asked of the page's own server is none."""

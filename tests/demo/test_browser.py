@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from earlayers import paths
 from tests import synthetic
 from tests.demo import project
 from tests.demo.browser import ANSWERED, PageBrowser
@@ -38,7 +40,10 @@ def browser(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(synthetic, "GENRES", GENRES)
         project.build(folder)
-        with project.served() as address, PageBrowser(PROGRAM, address) as opened:
+        # a folder that was sent stands first, the champion second
+        for cell in (synthetic.CELL, synthetic.CLASSIFIED):
+            shutil.copytree(paths.network(cell, 0), "sent", dirs_exist_ok=True)
+        with project.served("sent") as address, PageBrowser(PROGRAM, address) as opened:
             yield opened
 
 
@@ -102,6 +107,19 @@ def test_the_cursor_goes_where_a_key_or_a_click_says(browser, song):
     browser.wait_for("Math.abs(player.currentTime - 7) < 0.05")
 
 
+def test_another_model_is_asked_about_the_same_song(browser, song):
+    heights = "[...document.querySelectorAll('#lanes rect')].map(bar => bar.getAttribute('height')).join()"
+    browser.visit()
+    browser.choose_file(song)
+    assert browser.value(TEXT.format("origin")).startswith("Answered by sent, trained on scores, fold 0")
+    before = browser.value(heights)
+    browser.value("document.querySelectorAll('#model-rows input')[1].click()")
+    browser.wait_for(f"{TEXT.format('origin')}.startsWith('Answered by {synthetic.CLASSIFIED},')")
+    assert browser.value(TEXT.format("name")) == song.name
+    assert browser.value(heights) != before
+    assert browser.problems() == []
+
+
 def test_a_dropped_song_and_a_neighbour_are_heard(browser, song):
     browser.visit()
     browser.value(
@@ -128,6 +146,7 @@ def test_a_recording_is_sent_as_sound_and_analysed(browser):
     browser.wait_for(ANSWERED)
     assert browser.value(TEXT.format("error")) == ""
     assert browser.value(TEXT.format("name")) == "recording.wav"
+    browser.wait_for("player.readyState >= 1")
     assert browser.value("player.duration") == pytest.approx(7.0, abs=1.5)
     assert browser.problems() == []
 

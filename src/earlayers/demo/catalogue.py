@@ -94,15 +94,15 @@ def choices(model: str = CHAMPION) -> dict[str, Choice]:
     if settings is not None:
         cells = [cell.name for cell in classified(settings) if cell.hidden_units is not None]
         trained = [name for name in cells if paths.result("classify", name).is_file()]
-        best = champion.choose(settings).cell.name if trained else ""
-        names = [best if model == CHAMPION else model, best, *sorted(trained)]
-        names = [name for name in dict.fromkeys(names) if name] or [model]
+        if trained:
+            best = champion.choose(settings).cell.name
+            names = [best if model == CHAMPION else model, best, *sorted(trained)]
     listed = {}
-    for number, name in enumerate(names):
+    for name in dict.fromkeys(names):
         try:
             listed[name] = _choice(name, best)
         except UserError as error:
-            if number == 0:
+            if not listed:  # it was asked for
                 raise
             log.debug("%s is not offered: %s", name, error)
     return listed
