@@ -30,7 +30,7 @@ FOLDS ?=
 # a word for every method and size
 PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS))
 
-.PHONY: help setup data data-soundtracks repro sync ui experiments serve variants readme tune tune-paper tune-apply dashboard \
+.PHONY: help setup data data-soundtracks repro sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
   paper-plan paper remote bench bench-scaling bench-hf test test-fast check lint types clean
 
 help: ## list the targets
@@ -75,6 +75,9 @@ experiments: $(STAMP) ## compare what `dvc exp run -S ...` tried: parameters and
 
 serve: $(STAMP) ## answer requests for genres on this machine; Ctrl-C stops it
 	earlayers serve
+
+demo: $(STAMP) ## try a model on a song in the browser: drop or record one; Ctrl-C stops it
+	earlayers demo
 
 variants: $(STAMP) ## run the variants of params.yaml and put them into the report
 	dvc repro variants/dvc.yaml

@@ -21,6 +21,7 @@ SPINE = ("audio", "learning", "genres", "params", "cells", "champion", "plots", 
 # each may import the spine; of other annexes only those named, from inside functions
 ANNEXES = {
     "default_data": (),
+    "demo": ("serving",),
     "planning": (),
     "serving": (),
     "tracking": ("serving",),
@@ -119,6 +120,8 @@ def all_files() -> list[Path]:
         ("music21", ("default_data",)),
         ("pytorch_lightning", ("learning",)),
         ("yaml", ("params.py",)),
+        ("starlette", ("demo",)),
+        ("uvicorn", ("demo",)),
         # keeps the comments of params.yaml where values are written
         ("ruamel", ("tuning/applying.py",)),
     ],

@@ -29,6 +29,7 @@ ANNEXES = (
     "tuning",
     "serving",
     "planning",
+    "demo",
 )
 PIPELINE = "Pipeline, in its order"
 RECORDS = "Records"

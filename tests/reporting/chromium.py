@@ -21,7 +21,7 @@ def executable() -> str | None:
 class Chromium:
     """One page of a headless browser; `events` holds everything that the page reported."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *flags: str) -> None:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
@@ -35,7 +35,7 @@ class Chromium:
             os.dup2(writing, 4)
 
         self._process = subprocess.Popen(
-            [*command, "about:blank"],
+            [*command, *flags, "about:blank"],
             preexec_fn=as_three_and_four,
             close_fds=False,
             stdout=subprocess.DEVNULL,
