@@ -42,7 +42,7 @@ def browser(tmp_path_factory):
         project.build(folder)
         # a folder that was sent stands first, the champion second
         for cell in (synthetic.CELL, synthetic.CLASSIFIED):
-            shutil.copytree(paths.network(cell, 0), "sent", dirs_exist_ok=True)
+            shutil.copytree(paths.fold(cell, 0), "sent", dirs_exist_ok=True)
         with project.served("sent") as address, PageBrowser(PROGRAM, address) as opened:
             yield opened
 

@@ -104,7 +104,7 @@ def test_windows_begin_and_end_where_embed_says(address, tmp_path):
 
 def activations_by_hand(waveform: np.ndarray) -> list[np.ndarray]:
     """Of every layer, shape (frames, units), with numpy alone."""
-    weights = load_file(paths.network(synthetic.CELL, FOLD) / "network.safetensors")
+    weights = load_file(paths.fold(synthetic.CELL, FOLD) / "network.safetensors")
     frames = [waveform[start : start + 1024] for start in range(0, len(waveform) - 1023, 512)]
     below = np.abs(np.fft.rfft(np.stack(frames).astype(np.float64), axis=1))
     below = (below - weights["scaler.mean"]) / weights["scaler.std"]
@@ -352,15 +352,15 @@ def test_the_list_says_dataset_layer_and_accuracy_and_the_answer_which_weights(a
         "name": CHAMPION, "dataset": "scores", "method": synthetic.METHOD, "hidden_units": project.UNITS,
         "fold": FOLD, "layer": "2", "accuracy": result["accuracy"]["window"]["2"]["mean"], "champion": True,
     }  # fmt: skip
-    facts = json.loads((paths.network(CHAMPION, FOLD) / "forest.json").read_text())
+    facts = json.loads((paths.fold(CHAMPION, FOLD) / "forest.json").read_text())
     answered_by = analyse(address, sound(tmp_path, 6.0).read_bytes())[1]["model"]
     assert answered_by == model | {"commit": "", "weights": facts["network_sha256"][:12]}
 
 
 def test_a_folder_of_one_s_own_is_a_model_too(address, tmp_path):
     folder = tmp_path / "sent to me"
-    shutil.copytree(paths.network(synthetic.CELL, 0), folder)
-    shutil.copytree(paths.network(CHAMPION, 0), folder, dirs_exist_ok=True)
+    shutil.copytree(paths.fold(synthetic.CELL, 0), folder)
+    shutil.copytree(paths.fold(CHAMPION, 0), folder, dirs_exist_ok=True)
     file = sound(tmp_path)
     with project.served(str(folder)) as other:
         names = [model["name"] for model in json.loads(ask(other, "/models")[1])["models"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earlayers import champion, params, paths
-from earlayers.cells import classified
+from earlayers.cells import classified, name_of
 from earlayers.errors import UserError
 from earlayers.files import read_json
 from earlayers.serving.prediction import CHAMPION, find_model
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """A model of the page.
 
     Attributes:
@@ -50,7 +50,7 @@ class Choice:
     @property
     def cell(self) -> str:
         """The training that the network says it comes from."""
-        return paths.key(self.dataset, self.method, self.hidden_units)
+        return name_of(self.dataset, self.method, self.hidden_units)
 
     def open(self) -> Predictor:
         """Load network and forest; a model that was trained anew is loaded anew.
@@ -76,7 +76,7 @@ class Choice:
         return {"commit": commit, "weights": read_json(self.forest / "forest.json")["network_sha256"][:12]}
 
 
-def choices(model: str = CHAMPION) -> dict[str, Choice]:
+def choices(model: str = CHAMPION) -> dict[str, ModelChoice]:
     """List the models on this disk, the one that was asked for first, then the champion, then by name.
 
     Args:
@@ -108,12 +108,12 @@ def choices(model: str = CHAMPION) -> dict[str, Choice]:
     return listed
 
 
-def _choice(name: str, best: str) -> Choice:
+def _choice(name: str, best: str) -> ModelChoice:
     network, forest = find_model(name, None)
     try:
         facts, asked = read_json(network / "network.json"), read_json(forest / "forest.json")
         layer = str(asked["layer"])
-        return Choice(
+        return ModelChoice(
             name=name,
             network=network,
             forest=forest,

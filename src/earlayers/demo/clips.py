@@ -12,7 +12,7 @@ import pandas as pd
 
 from earlayers import paths
 from earlayers.audio.tables import load_split, load_table
-from earlayers.demo.catalogue import Choice
+from earlayers.demo.catalogue import ModelChoice
 from earlayers.errors import UserError
 from earlayers.serving.predictor import weights_sha256
 
@@ -30,7 +30,7 @@ class Tracks:
     titles: Mapping[str, str]
 
     @classmethod
-    def of(cls, choice: Choice) -> Tracks:
+    def of(cls, choice: ModelChoice) -> Tracks:
         """Read the tables of the dataset that a model learned on.
 
         Raises:
@@ -65,7 +65,7 @@ class Tracks:
         }
 
 
-def nearest(choice: Choice, layer: str, vector: np.ndarray, file: Path) -> list[dict[str, Any]]:
+def nearest(choice: ModelChoice, layer: str, vector: np.ndarray, file: Path) -> list[dict[str, Any]]:
     """Find the clips that a model learned from whose windows are most like those of a file.
 
     Clips are compared by the cosine between their mean window vectors, each number first standardised over
@@ -84,7 +84,7 @@ def nearest(choice: Choice, layer: str, vector: np.ndarray, file: Path) -> list[
         UserError: when the window vectors or the tables are not on this disk.
     """
     # vectors of another network would be compared without any sign that they are wrong
-    network = paths.network(choice.cell, choice.fold or 0)
+    network = paths.fold(choice.cell, choice.fold or 0)
     if not network.is_dir() or weights_sha256(network) != weights_sha256(choice.network):
         raise UserError(f"{network} is not this model's network, so its window vectors are not known here")
     tracks = Tracks.of(choice)
@@ -107,7 +107,7 @@ def nearest(choice: Choice, layer: str, vector: np.ndarray, file: Path) -> list[
     return rows
 
 
-def examples(choice: Choice) -> list[dict[str, Any]]:
+def examples(choice: ModelChoice) -> list[dict[str, Any]]:
     """Choose a clip of each genre that a model has not learned from and that lies on this disk.
 
     Raises:
@@ -139,7 +139,7 @@ def similarities(clips: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return (clips @ vector) / np.where(lengths > 0, lengths, 1.0)
 
 
-def _mean_vectors(choice: Choice, layer: str, tracks: int) -> np.ndarray:
+def _mean_vectors(choice: ModelChoice, layer: str, tracks: int) -> np.ndarray:
     """Mean window vector of every clip, float64, shape (tracks, 2 * units)."""
     from earlayers.genres.representations import join_layers
 

@@ -192,7 +192,7 @@ class Demo:
         finally:
             self._places.release()
 
-    def _choice(self, request: Request) -> catalogue.Choice:
+    def _choice(self, request: Request) -> catalogue.ModelChoice:
         """The model that the query names; names are compared, never opened."""
         name = request.query_params.get("model", "")
         choice = catalogue.choices(self._model).get(name)
