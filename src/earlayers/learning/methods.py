@@ -5,6 +5,7 @@ To add an optimiser is to write one subclass of `OptimizerSettings` here, and to
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from earlayers.settings import Kind, Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from earlayers.learning.modules import FoldsModule, Measures, OneFoldModule
+    from earlayers.learning.modules import AveragedFoldModule, FoldsModule, Measures, OneFoldModule
     from earlayers.learning.network import Network
     from earlayers.learning.runs import FoldRun
 
@@ -158,6 +159,65 @@ class HessianFreeSettings(OptimizerSettings):
         return {"train_loss": method.last_step.loss_after} | {
             column: numbers[name] for column, name in STEP_COLUMNS.items() if name in numbers
         }
+
+
+class KroneckerHessianFreeSettings(OptimizerSettings):
+    """Hessian-free steps on minibatches, preconditioned by Kronecker factors; not in the paper."""
+
+    name: Literal["kronecker_hessian_free"]
+    damping: Annotated[float, Field(gt=0)] | Literal["auto"]
+    batch_frames: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    average_decay: Rate
+    chunk_frames: Positive
+
+    def build(self, runs: Sequence[FoldRun], networks: Sequence[Network], output: str) -> FoldsModule:
+        """See `OptimizerSettings`; an epoch takes a step on each minibatch of the fold's frames."""
+        from earlayers.learning.modules import AveragedFoldModule
+        from earlayers.learning.seeds import Purpose, purpose_seed
+        from hessian_free import KroneckerHessianFree
+
+        method = KroneckerHessianFree(
+            networks[0].parameters(),
+            damping=None if self.damping == "auto" else self.damping,
+            weight_decay=self.weight_decay,
+            chunk_size=self.chunk_frames,
+            seed=purpose_seed(runs[0].seed, Purpose.CURVATURE),
+        )
+        return AveragedFoldModule(
+            runs[0], networks[0], output, method, self._epoch, self.chunk_frames, self.average_decay
+        )
+
+    def _epoch(self, module: AveragedFoldModule, frames: Tensor, targets: Tensor) -> Measures:
+        """Take a step on every minibatch, in the order of the seed and the epoch.
+
+        Args:
+            module: the fold, its network and its optimiser.
+            frames: all training frames, standardised, shape (frames, bins).
+            targets: numbers of their genres, shape (frames,).
+
+        Returns:
+            Means over the steps: the minibatches' losses before their steps, and the numbers of the steps.
+        """
+        import torch
+
+        from earlayers.learning.seeds import Purpose, generator
+        from hessian_free import BernoulliCrossEntropy, SoftmaxCrossEntropy
+
+        loss = {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}[module.output]
+        run, method = module.runs[0], module.method
+        order = torch.randperm(len(frames), generator=generator(run.seed, Purpose.ORDER, run.epoch))
+        steps = []
+        # minibatches of nearly one size: a small rest would be a noisy step
+        for rows in order.to(frames.device).tensor_split(max(1, round(len(frames) / self.batch_frames))):
+            method.step(module.network, loss, (frames[rows], targets[rows]))  # type: ignore[call-arg, arg-type]
+            module.average()
+            steps.append(method.last_step.as_metrics())  # type: ignore[attr-defined]
+        columns = {"train_loss": "loss_before"} | STEP_COLUMNS
+        measured = {
+            column: [step[name] for step in steps if name in step] for column, name in columns.items()
+        }
+        return {column: statistics.fmean(values) for column, values in measured.items() if values}
 
 
 class Method(Settings):

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from earlayers.learning.alignment import aligned
 from earlayers.learning.batches import Cuts, StackedBatches, WholeTable
@@ -217,11 +218,15 @@ class OneFoldModule(FoldsModule):
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Loss and accuracy of frames, shape (frames, bins), and targets, shape (frames,)."""
         frames, targets = batch
-        logits = torch.cat([self.network(chunk) for chunk in frames.split(self.chunk_frames)])
+        logits = torch.cat([self.answer(chunk) for chunk in frames.split(self.chunk_frames)])
         self.measures[0] |= {
             "valid_loss": losses(logits, targets, self.output).mean(dtype=torch.float64).item(),
             "valid_accuracy": 100 * (logits.argmax(-1) == targets).double().mean().item(),
         }
+
+    def answer(self, frames: Tensor) -> Tensor:
+        """Logits, shape (frames, genres), of standardised frames, shape (frames, bins)."""
+        return self.network(frames)
 
     def network_state(self, fold: int) -> dict[str, Tensor]:  # noqa: ARG002
         """See `FoldsModule`."""
@@ -235,3 +240,64 @@ class OneFoldModule(FoldsModule):
         """See `FoldsModule`."""
         self.network.load_state_dict(weights)
         self.method.load_state_dict(optimizer)
+
+
+class AveragedFoldModule(OneFoldModule):
+    """One fold alone that answers with the moving average of its weights; steps go on from the last weights.
+
+    Minibatch steps jump about the valley's floor, and the mean of the last of them lies nearer to it (Martens &
+    Grosse 2015, section 12, average so too).
+    """
+
+    def __init__(
+        self,
+        run: FoldRun,
+        network: Network,
+        output: str,
+        method: torch.optim.Optimizer,
+        epoch: Callable[[OneFoldModule, Tensor, Tensor], Measures],
+        chunk_frames: int,
+        decay: float,
+    ) -> None:
+        """Begin the average at the first weights.
+
+        Args:
+            run: see `OneFoldModule`.
+            network: likewise.
+            output: likewise.
+            method: likewise.
+            epoch: likewise; it calls `average` after each step.
+            chunk_frames: likewise.
+            decay: share of the old average after a step; the first k steps are averaged with 1 - 1 / k.
+        """
+        super().__init__(run, network, output, method, epoch, chunk_frames)
+        self.averaged = AveragedModel(
+            self.network,
+            avg_fn=lambda old, new, count: torch.lerp(new, old, min(float(1 - 1 / (count + 1)), decay)),
+        )
+
+    def average(self) -> None:
+        """Take the weights of the last step into the average."""
+        self.averaged.update_parameters(self.network)
+
+    def answer(self, frames: Tensor) -> Tensor:
+        """See `OneFoldModule`."""
+        return self.averaged.module(frames)
+
+    def network_state(self, fold: int) -> dict[str, Tensor]:  # noqa: ARG002
+        """See `FoldsModule`: the average is what is kept."""
+        return {name: value.detach().clone() for name, value in self.averaged.module.state_dict().items()}
+
+    def optimizer_state(self, fold: int) -> dict[str, Any]:
+        """The optimiser's whole state, the weights that it goes on from, and how many are averaged."""
+        return {
+            "method": super().optimizer_state(fold),
+            "weights": super().network_state(fold),
+            "steps_averaged": self.averaged.n_averaged.clone(),
+        }
+
+    def restore(self, fold: int, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+        """See `FoldsModule`."""
+        super().restore(fold, optimizer["weights"], optimizer["method"])
+        self.averaged.module.load_state_dict(weights)
+        self.averaged.n_averaged.copy_(optimizer["steps_averaged"])

@@ -7,6 +7,7 @@ _SHOWN = {
     "relu_sgd_dropout": "ReLU+SGD+Dropout",
     "sigmoid_hf": "Sigmoid+HF",
     "sigmoid_sgd": "Sigmoid+SGD",
+    "sigmoid_khf": "Sigmoid+KHF",
     "mfcc": "MFCC",
     "pmsc": "PMSC",
     "spectrum": "Spectrum",
