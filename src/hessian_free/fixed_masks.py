@@ -72,5 +72,7 @@ class FixedMasks:
     def _draw(self, module: nn.Module, values: Tensor) -> Tensor:
         """Truth values, false with the module's probability."""
         shared = SHARED_AXES[type(module)]
-        trailing = [1 if axis >= values.dim() - shared else size for axis, size in enumerate(values.shape)][1:]
+        trailing = [1 if axis >= values.dim() - shared else size for axis, size in enumerate(values.shape)][
+            1:
+        ]
         return torch.rand(self.examples, *trailing, generator=self.generator) >= module.p

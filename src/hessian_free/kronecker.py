@@ -86,6 +86,11 @@ class KroneckerBlock:
             inverse = (factor + shift).reciprocal() if factor.dim() == 1 else damped_inverse(factor, shift)
             state[f"{name}_inverse"] = inverse
 
+    def trace(self, state: State) -> float:
+        """Trace of A x G."""
+        inputs, outputs = state["input_factor"], state["output_factor"]
+        return ((inputs if self.one_hot else inputs.diagonal()).sum() * outputs.diagonal().sum()).item()
+
     def apply(self, state: State, vectors: Sequence[Tensor]) -> list[Tensor]:
         """Multiply by the block's inverse.
 
@@ -138,6 +143,10 @@ class DiagonalBlock:
     def invert(self, state: State, damping: float) -> None:
         """Put 1 / (diagonal + damping) into the state."""
         state["inverse"] = (state["squares"] + damping).reciprocal()
+
+    def trace(self, state: State) -> float:
+        """Sum of the diagonal."""
+        return state["squares"].sum().item()
 
     def apply(self, state: State, vectors: Sequence[Tensor]) -> list[Tensor]:
         """Multiply by the inverse."""

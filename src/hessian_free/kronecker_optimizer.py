@@ -34,8 +34,14 @@ logger = logging.getLogger(__name__)
 
 # enough to see how the model computes, and whether it does so twice alike
 ROWS_TO_LOOK_AT = 16
-# after a rejected step
+# on lambda, after a rejected step
 REJECTION_FACTOR = 4.0
+# the row of first lambdas, and the share of the best decrease of the loss that the chosen one must reach
+FIRST_STRIDE = 10.0
+FIRST_SHARE = 0.9
+MOST_FIRST_TRIALS = 8
+# on lambda, for each of the first steps
+BURN_IN_DROP = 0.75
 
 
 class KroneckerHessianFree(Optimizer):
@@ -65,7 +71,7 @@ class KroneckerHessianFree(Optimizer):
         invert_every: int = 3,
         adapt_every: int = 5,
         damping_drop: float = 0.95,
-        smallest_damping: float = 1e-7,
+        smallest_damping: float = 1e-8,
         burn_in: int = 20,
         chunk_size: int = 4096,
         seed: int = 0,
@@ -178,9 +184,7 @@ class KroneckerHessianFree(Optimizer):
         for name in Settings.__dataclass_fields__:
             values = {group[name] for group in self.param_groups}
             if len(values) > 1:
-                raise ValueError(
-                    f"all parameter groups must share one {name}, got {sorted(values, key=str)}"
-                )
+                raise ValueError(f"all parameter groups must share one {name}, got {sorted(values, key=str)}")
             shared[name] = values.pop()
         if any(group["weight_decay"] < 0 for group in self.param_groups):
             raise ValueError("weight_decay must not be negative in any parameter group")
@@ -250,14 +254,20 @@ class _Step:
     """The work of one step."""
 
     def __init__(
-        self, optimizer: KroneckerHessianFree, model: nn.Module, loss: TrainingLoss, batch: tuple[Inputs, Tensor]
+        self,
+        optimizer: KroneckerHessianFree,
+        model: nn.Module,
+        loss: TrainingLoss,
+        batch: tuple[Inputs, Tensor],
     ) -> None:
         self.began = time.perf_counter()
         self.settings = optimizer._settings()
         self.state = optimizer.state
         self.model, self.loss = model, loss
         self.ranks = Ranks(optimizer.process_group)
-        pairs = [(p, float(group["weight_decay"])) for group in optimizer.param_groups for p in group["params"]]
+        pairs = [
+            (p, float(group["weight_decay"])) for group in optimizer.param_groups for p in group["params"]
+        ]
         self.layout = ParameterVector(parameter for parameter, _ in pairs)
         self.weight_decays = [decay for parameter, decay in pairs if parameter.requires_grad]
         # samples of a step depend on the seed and its number alone: a resumed run draws them again
@@ -315,7 +325,9 @@ class _Step:
             parameters = self.layout.flatten([p.detach() for p in self.layout.parameters])
             gradient.add_(self._decay(parameters))
         if not math.isfinite(loss_before) or not bool(gradient.isfinite().all()):
-            return self._report(linear.loss, loss_before, loss_before, gradient, None, "not finite"), linear.loss
+            return self._report(
+                linear.loss, loss_before, loss_before, gradient, None, "not finite"
+            ), linear.loss
         blocks = self._update_statistics(linear.statistics)
         damping = self.settings.damping
         if damping is None:
@@ -324,7 +336,9 @@ class _Step:
         self.inverted = self._invert(blocks, damping)
         proposal = self._propose(batch, blocks, gradient, damping)
         if proposal is None:
-            return self._report(linear.loss, loss_before, loss_before, gradient, None, "not finite"), linear.loss
+            return self._report(
+                linear.loss, loss_before, loss_before, gradient, None, "not finite"
+            ), linear.loss
         self.layout.move(snapshot, proposal.step, self.settings.lr)
         loss_after, ratio, reason = math.nan, math.nan, ""
         if self._looks():
@@ -393,12 +407,11 @@ class _Step:
         """Invert the factors where it is time, and those that never were."""
         number, settings = self.settings.step, self.settings
         due = number < settings.burn_in or number % settings.invert_every == 0
-        decays = dict(zip(self.layout.parameters, self.weight_decays, strict=True))
         inverted = False
         for block in blocks:
             state = self.state[block.parameters[0]]
             if due or state.get("stale", True):
-                block.invert(state, damping + decays[block.parameters[0]])
+                block.invert(state, damping + self._decay_of(block))
                 state["stale"] = False
                 inverted = True
         return inverted
@@ -453,8 +466,42 @@ class _Step:
         loss_before: float,
         snapshot: list[Tensor],
     ) -> float:
-        """Lambda of the first step."""
-        return 1e-5
+        """The first lambda: of a geometric row, the smallest whose step does nearly as well as the best.
+
+        Small values let the layers' directions differ from the gradient, and lambda falls slowly later; what
+        is lost in the first step is little.
+        """
+
+        def decrease(damping: float) -> float:
+            for block in blocks:
+                block.invert(self.state[block.parameters[0]], damping + self._decay_of(block))
+            proposal = self._propose(batch, blocks, gradient, damping)
+            if proposal is None:
+                return -math.inf
+            self.layout.move(snapshot, proposal.step, self.settings.lr)
+            loss_after = batch.loss_here() + self._penalty()
+            self.layout.restore(snapshot)
+            return loss_before - loss_after if math.isfinite(loss_after) else -math.inf
+
+        # the mean curvature, because lambda has its unit
+        trace = sum(block.trace(self.state[block.parameters[0]]) for block in blocks)
+        damping = clamp(trace / self.layout.size)
+        best = decrease(damping)
+        for _ in range(MOST_FIRST_TRIALS):
+            higher = decrease(damping * FIRST_STRIDE)
+            if higher <= best and best > 0:
+                break
+            best, damping = higher, damping * FIRST_STRIDE
+        for _ in range(MOST_FIRST_TRIALS):
+            lower = decrease(damping / FIRST_STRIDE)
+            if not lower >= FIRST_SHARE * best:
+                break
+            best, damping = max(best, lower), damping / FIRST_STRIDE
+        return clamp(max(damping, self.settings.smallest_damping))
+
+    def _decay_of(self, block: Block) -> float:
+        """Weight decay of a block."""
+        return dict(zip(self.layout.parameters, self.weight_decays, strict=True))[block.parameters[0]]
 
     def _last_step(self) -> Tensor | None:
         """The last step, shape (size,), zero for parameters that are new; None after a rejection."""
@@ -483,11 +530,12 @@ class _Step:
             return clamp(self.damping * REJECTION_FACTOR)
         if not self._looks():
             return self.damping
-        steps = 1 if settings.step < settings.burn_in else settings.adapt_every
+        early = settings.step < settings.burn_in
+        drop = BURN_IN_DROP if early else settings.damping_drop**settings.adapt_every
         if ratio > GOOD:
-            return max(self.damping * settings.damping_drop**steps, settings.smallest_damping)
+            return max(self.damping * drop, settings.smallest_damping)
         if not ratio >= BAD:
-            return clamp(self.damping / settings.damping_drop**steps)
+            return clamp(self.damping / drop)
         return self.damping
 
     def _report(
@@ -544,7 +592,9 @@ def solve_small(matrix: Tensor, right: Tensor) -> Tensor | None:
     if not bool(scale.isfinite().all()):
         return None
     # two directions that are all but parallel: either will do, so keep the system regular
-    scaled = scale[:, None] * matrix * scale + 1e-12 * torch.eye(len(right), dtype=right.dtype, device=right.device)
+    scaled = scale[:, None] * matrix * scale + 1e-12 * torch.eye(
+        len(right), dtype=right.dtype, device=right.device
+    )
     solution = scale * torch.linalg.solve(scaled, scale * right)
     return solution if bool(solution.isfinite().all()) else None
 

@@ -149,7 +149,9 @@ class Minibatch:
             int((self.rows.places < size).sum())
             for size in (self.sizes.factors, self.sizes.curvature, self.sizes.examples)
         ]
-        for task, (first, last) in zip((2, 1, 0), ((0, ends[0]), (ends[0], ends[1]), tuple(ends[1:])), strict=True):
+        for task, (first, last) in zip(
+            (2, 1, 0), ((0, ends[0]), (ends[0], ends[1]), tuple(ends[1:])), strict=True
+        ):
             for start in range(first, last, self.chunk_size):
                 if task >= least_task:
                     yield self.rows.cut(start, min(start + self.chunk_size, last)), task
@@ -225,9 +227,7 @@ def value_and_gradient(loss: CanonicalLoss, outputs: Tensor) -> tuple[Tensor, Te
     return value.detach(), gradient
 
 
-def merge(
-    blocks: list[tuple[Block, list[Tensor]]], piece: list[tuple[Block, list[Tensor]]]
-) -> None:
+def merge(blocks: list[tuple[Block, list[Tensor]]], piece: list[tuple[Block, list[Tensor]]]) -> None:
     """Add the sums of a further piece to those of the pieces before, in place."""
     if not blocks:
         blocks.extend(piece)

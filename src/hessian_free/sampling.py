@@ -72,7 +72,11 @@ class GrowingBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Number of batches left in this pass."""
-        position, batches, growth = self.position, 0, GrowingBatches(self.examples, self.first_batch, self.growth)
+        position, batches, growth = (
+            self.position,
+            0,
+            GrowingBatches(self.examples, self.first_batch, self.growth),
+        )
         growth.batches = self.batches
         while position + growth.batch <= self.examples:
             position += growth.batch
