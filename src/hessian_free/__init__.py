@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from .closures import Closures, closures
 from .curvature import Chunk, GaussNewton
+from .kronecker_optimizer import KroneckerHessianFree
+from .kronecker_report import KroneckerStepReport
 from .line_search import Armijo
 from .losses import AutodiffLoss, BernoulliCrossEntropy, CanonicalLoss, SoftmaxCrossEntropy, SquaredError
 from .optimizer import HessianFree
 from .report import StepReport
+from .sampling import GrowingBatches
+from .torch_losses import TrainingLoss, as_canonical
 
 __all__ = [
     "Armijo",
@@ -21,9 +25,14 @@ __all__ = [
     "Chunk",
     "Closures",
     "GaussNewton",
+    "GrowingBatches",
     "HessianFree",
+    "KroneckerHessianFree",
+    "KroneckerStepReport",
     "SoftmaxCrossEntropy",
     "SquaredError",
     "StepReport",
+    "TrainingLoss",
+    "as_canonical",
     "closures",
 ]

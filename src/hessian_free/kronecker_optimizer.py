@@ -40,8 +40,10 @@ REJECTION_FACTOR = 4.0
 FIRST_STRIDE = 10.0
 FIRST_SHARE = 0.9
 MOST_FIRST_TRIALS = 8
-# on lambda, for each of the first steps
-BURN_IN_DROP = 0.75
+# on lambda in the first steps, while it is far above what the factors say
+FAST_DROP = 0.6
+# coefficient of the preconditioned gradient above which lambda, rather than the factors, shortens it
+DAMPED_COEFFICIENT = 0.25
 
 
 class KroneckerHessianFree(Optimizer):
@@ -71,7 +73,7 @@ class KroneckerHessianFree(Optimizer):
         invert_every: int = 3,
         adapt_every: int = 5,
         damping_drop: float = 0.95,
-        smallest_damping: float = 1e-8,
+        smallest_damping: float = 1e-7,
         burn_in: int = 20,
         chunk_size: int = 4096,
         seed: int = 0,
@@ -478,9 +480,8 @@ class _Step:
             proposal = self._propose(batch, blocks, gradient, damping)
             if proposal is None:
                 return -math.inf
-            self.layout.move(snapshot, proposal.step, self.settings.lr)
-            loss_after = batch.loss_here() + self._penalty()
-            self.layout.restore(snapshot)
+            with self._moved(proposal.step):
+                loss_after = batch.loss_here() + self._penalty()
             return loss_before - loss_after if math.isfinite(loss_after) else -math.inf
 
         # the mean curvature, because lambda has its unit
@@ -498,6 +499,18 @@ class _Step:
                 break
             best, damping = max(best, lower), damping / FIRST_STRIDE
         return clamp(max(damping, self.settings.smallest_damping))
+
+    @contextmanager
+    def _moved(self, step: Tensor) -> Iterator[None]:
+        """The parameters after a step, and then their very storage from before: the graphs stay valid."""
+        before = [parameter.data for parameter in self.layout.parameters]
+        for parameter, part in zip(self.layout.parameters, self.layout.views(step), strict=True):
+            parameter.data = parameter.data + self.settings.lr * part.to(parameter.dtype)
+        try:
+            yield
+        finally:
+            for parameter, data in zip(self.layout.parameters, before, strict=True):
+                parameter.data = data
 
     def _decay_of(self, block: Block) -> float:
         """Weight decay of a block."""
@@ -523,16 +536,18 @@ class _Step:
         pairs = zip(self.weight_decays, self.layout.parameters, strict=True)
         return sum(0.5 * decay * float(p.detach().double().square().sum()) for decay, p in pairs if decay)
 
-    def _next_damping(self, ratio: float, rejected: bool) -> float:
-        """Lambda of the next step."""
+    def _next_damping(self, ratio: float, proposal: _Proposal | None, rejected: bool) -> float:
+        """Lambda of the next step (Martens & Grosse 2015, section 6.5)."""
         settings = self.settings
-        if rejected:
+        if rejected or proposal is None:
             return clamp(self.damping * REJECTION_FACTOR)
         if not self._looks():
             return self.damping
         early = settings.step < settings.burn_in
-        drop = BURN_IN_DROP if early else settings.damping_drop**settings.adapt_every
+        drop = settings.damping_drop if early else settings.damping_drop**settings.adapt_every
         if ratio > GOOD:
+            if early and proposal.coefficients[0] > DAMPED_COEFFICIENT:
+                drop = FAST_DROP
             return max(self.damping * drop, settings.smallest_damping)
         if not ratio >= BAD:
             return clamp(self.damping / drop)
@@ -569,7 +584,7 @@ class _Step:
             gradient_norm=gradient.norm().item(),
             reduction_ratio=ratio,
             damping=damping,
-            next_damping=self._next_damping(ratio, rejected),
+            next_damping=self._next_damping(ratio, proposal, rejected),
             gradient_coefficient=proposal.coefficients[0] if proposal else 0.0,
             momentum_coefficient=proposal.coefficients[1] if proposal else 0.0,
             accepted=not rejected,
