@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 # number of trailing axes that share one entry of the mask
-SHARED_AXES = {nn.Dropout: 0, nn.Dropout1d: 1, nn.Dropout2d: 2}
+SHARED_AXES: dict[type[nn.Module], int] = {nn.Dropout: 0, nn.Dropout1d: 1, nn.Dropout2d: 2}
 
 
 class FixedMasks:
@@ -31,7 +32,7 @@ class FixedMasks:
         self.examples = examples
         self.generator = generator
         self.rows = torch.zeros(0, dtype=torch.int64)
-        self.modules = [m for m in model.modules() if type(m) in SHARED_AXES and m.training and m.p > 0]
+        self.modules = [m for m in model.modules() if type(m) in SHARED_AXES and m.training]
         self.masks: dict[tuple[nn.Module, int], Tensor] = {}
         self.uses: dict[nn.Module, int] = {}
 
@@ -54,7 +55,7 @@ class FixedMasks:
             for handle in handles:
                 handle.remove()
 
-    def _mask(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def _mask(self, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Multiply by the mask of the examples that run now."""
         values = inputs[0]
         if len(values) != len(self.rows):
@@ -69,7 +70,7 @@ class FixedMasks:
         scale = 1 / (1 - module.p) if module.p < 1 else 0.0  # keeps the mean
         return output * (self.masks[module, use][self.rows].to(values) * scale)
 
-    def _draw(self, module: nn.Module, values: Tensor) -> Tensor:
+    def _draw(self, module: Any, values: Tensor) -> Tensor:
         """Truth values, false with the module's probability."""
         shared = SHARED_AXES[type(module)]
         trailing = [1 if axis >= values.dim() - shared else size for axis, size in enumerate(values.shape)][

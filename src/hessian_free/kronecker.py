@@ -1,7 +1,7 @@
 """The Kronecker-factored preconditioner of Martens & Grosse (2015), layer by layer.
 
-The block of a layer with homogeneous inputs a (a 1 appended for the bias) and root deltas d is approximated by
-A x G, A = E[a a'] and G = E[d d']; a parameter without such a rule has the diagonal of its block.
+The block of a layer with homogeneous inputs a (a 1 appended for the bias) and root deltas d is approximated
+by A x G, A = E[a a'] and G = E[d d']; a parameter without such a rule has the diagonal of its block.
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ from .curvature import graph_nodes
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One use of a weight: outputs = inputs W' + bias, row by row, where a row is an example, a token or a place.
+    """One use of a weight: outputs = inputs W' + bias, row by row; a row is an example, a token or a place.
 
     Attributes:
         weight: the parameter, first axis the outputs; of an embedding (entries, outputs).
         bias: shape (outputs,), or None.
-        inputs: shape (rows, inputs); of an embedding the entries that were looked up, integers, shape (rows,);
-            of a normalisation the normalised inputs, shape (rows, *weight.shape).
+        inputs: shape (rows, inputs); of an embedding the entries that were looked up, integers, shape
+            (rows,); of a normalisation the normalised inputs, shape (rows, *weight.shape).
         deltas: the backward pass at the outputs, shape (rows, outputs), or (rows, *weight.shape).
         kind: "linear", "embedding" or "scale".
     """
@@ -36,7 +36,7 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class _Site:
-    """Where in the graph a layer ran; `rows` makes inputs and deltas from the gradient of the node's output."""
+    """Where in the graph a layer ran; `rows` makes inputs and deltas from the gradient at its output."""
 
     weight: Tensor
     bias: Tensor | None
@@ -143,25 +143,23 @@ def _read_linear(node: Any) -> _Site | None:
 
 
 def _read_convolution(node: Any) -> _Site | None:
-    below, weight_node, bias_node = (entry[0] for entry in node.next_functions)
-    weight, bias = _leaf(weight_node), _leaf(bias_node)
+    weight, bias = (_leaf(entry[0]) for entry in node.next_functions[1:])
     if weight is None or node._saved_transposed or node._saved_groups != 1 or weight.dim() > 4:
         return None
     inputs = node._saved_input.detach()
     flat = weight.dim() == 3  # of one dimension: two with a height of one
-    arguments = [
-        [first, *values] if flat else list(values)
+    dilation, padding, stride = (
+        (first, *values) if flat else tuple(values)
         for first, values in (
             (1, node._saved_dilation),
             (0, node._saved_padding),
             (1, node._saved_stride),
         )
-    ]
-    kernel = [1, *weight.shape[2:]] if flat else list(weight.shape[2:])
+    )
+    kernel = (1, *weight.shape[2:]) if flat else tuple(weight.shape[2:])
 
     def rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
         images = inputs.unsqueeze(2) if flat else inputs
-        dilation, padding, stride = arguments
         patches = functional.unfold(images, kernel, dilation, padding, stride)
         return patches.transpose(1, 2).flatten(0, 1), gradient.flatten(2).transpose(1, 2).flatten(0, 1)
 
@@ -183,8 +181,7 @@ def _read_embedding(node: Any) -> _Site | None:
 
 
 def _read_layer_norm(node: Any) -> _Site | None:
-    _, weight_node, bias_node = (entry[0] for entry in node.next_functions)
-    weight, bias = _leaf(weight_node), _leaf(bias_node)
+    weight, bias = (_leaf(entry[0]) for entry in node.next_functions[1:])
     if weight is None:
         return None
     inputs, mean, inverse = node._saved_input.detach(), node._saved_result1, node._saved_result2

@@ -1,4 +1,4 @@
-"""One minibatch as a function of the parameters: loss, gradient, the quadratic model, the layers' statistics."""
+"""One minibatch as a function of the parameters: loss, gradient, quadratic model, layer statistics."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ class Minibatch:
         statistics = [(block, block.means(sums, examples)) for block, sums in blocks]
         return Linear(value.item() * scale, gradient.mul_(scale), statistics)
 
-    def _pieces(self, least_task: int = 0) -> Iterator[tuple[Rows, int]]:
-        """Rows that run at once, with their task: 2 statistics and curvature, 1 curvature, 0 gradient alone."""
+    def _pieces(self) -> Iterator[tuple[Rows, int]]:
+        """Rows that run at once, and their task: 2 statistics and curvature, 1 curvature, 0 gradient."""
         ends = [
             int((self.rows.places < size).sum())
             for size in (self.sizes.factors, self.sizes.curvature, self.sizes.examples)
@@ -153,8 +153,7 @@ class Minibatch:
             (2, 1, 0), ((0, ends[0]), (ends[0], ends[1]), tuple(ends[1:])), strict=True
         ):
             for start in range(first, last, self.chunk_size):
-                if task >= least_task:
-                    yield self.rows.cut(start, min(start + self.chunk_size, last)), task
+                yield self.rows.cut(start, min(start + self.chunk_size, last)), task
 
     def _pass(self, rows: Rows) -> Pass:
         self.masks.begin(rows.places)

@@ -36,7 +36,7 @@ class GrowingBatches(Sampler[list[int]]):
         Raises:
             ValueError: if a number is out of range.
         """
-        if examples < 1 or growth < 1 or not 1 <= (first_batch or 1):
+        if examples < 1 or growth < 1 or (first_batch is not None and first_batch < 1):
             raise ValueError(
                 "GrowingBatches needs examples >= 1, first_batch >= 1 and growth >= 1, "
                 f"got {examples}, {first_batch} and {growth}"
@@ -72,17 +72,12 @@ class GrowingBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Number of batches left in this pass."""
-        position, batches, growth = (
-            self.position,
-            0,
-            GrowingBatches(self.examples, self.first_batch, self.growth),
-        )
-        growth.batches = self.batches
-        while position + growth.batch <= self.examples:
-            position += growth.batch
-            growth.batches += 1
-            batches += 1
-        return batches
+        ahead = GrowingBatches(self.examples, self.first_batch, self.growth)
+        ahead.load_state_dict(self.state_dict())
+        while ahead.position + ahead.batch <= self.examples:
+            ahead.position += ahead.batch
+            ahead.batches += 1
+        return ahead.batches - self.batches
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on with the very next batch (of a loader without workers)."""

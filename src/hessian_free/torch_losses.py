@@ -1,4 +1,4 @@
-"""What torch.nn's losses say, in the words of this package: a sum with its curvature, and what it is divided by."""
+"""The losses of torch.nn as this package needs them: a sum with its curvature, and what it is divided by."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ class ClassAxisCrossEntropy(CanonicalLoss):
 
     def value(self, outputs: Tensor) -> Tensor:
         """See `CanonicalLoss.value`; `outputs` are logits, shape (examples, classes, ...)."""
-        losses = functional.cross_entropy(
-            outputs, self.targets, reduction="none", ignore_index=self.ignore_index
-        )
+        # torch knows no ignore_index beside probabilities
+        ignored = -100 if self.counted is None else self.ignore_index
+        losses = functional.cross_entropy(outputs, self.targets, reduction="none", ignore_index=ignored)
         return losses.sum(dtype=torch.float64)
 
     def curvature(self, outputs: Tensor) -> Product:
