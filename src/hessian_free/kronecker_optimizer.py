@@ -29,7 +29,8 @@ class KroneckerHessianFree(Optimizer):
     Attributes:
         param_groups: all settings; all but `weight_decay` are shared by the groups. `lr` multiplies the
             step, so that torch's schedulers work; `damping` is lambda of the next step, `step` the number of
-            steps taken.
+            steps taken, `good_steps` how many looks in a row have met a model that kept its promise,
+            `last_loss` the loss of the last batch.
     """
 
     def __init__(
@@ -91,6 +92,8 @@ class KroneckerHessianFree(Optimizer):
             "chunk_size": chunk_size,
             "seed": seed,
             "step": 0,
+            "good_steps": 0,
+            "last_loss": float("inf"),
         }
         super().__init__(params, defaults)
         self._settings()
@@ -153,6 +156,7 @@ class KroneckerHessianFree(Optimizer):
         for group in self.param_groups:
             # still None where the very first loss was not finite: there was nothing to go by
             group["damping"], group["step"] = step.next_damping, report.step
+            group["good_steps"], group["last_loss"] = step.good_steps, step.last_loss
         self._last_report = report
         logger.info("%s", report)
         return torch.tensor(step.loss_before, dtype=torch.float64)

@@ -30,6 +30,8 @@ from .vectors import ParameterVector
 ROWS_TO_LOOK_AT = 16
 # on lambda, after a rejected step
 REJECTION_FACTOR = 4.0
+# from one batch's loss to the next, more than batches differ
+ALARM = 1.1
 # the row of first lambdas, and the share of the best decrease of the loss that the chosen one must reach
 FIRST_STRIDE = 10.0
 FIRST_SHARE = 0.95
@@ -57,6 +59,8 @@ class Settings:
     chunk_size: int
     seed: int
     step: int
+    good_steps: int
+    last_loss: float
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -106,6 +110,8 @@ class KroneckerStep:
         loss_before: mean loss of the batch before the step, weight decay left out.
         damping: lambda of this step; None until it is sought in the first one.
         next_damping: lambda after it.
+        good_steps: how many of the last looks in a row have met a model that kept its promise.
+        last_loss: of the batch before the step, weight decay included.
     """
 
     def __init__(
@@ -146,6 +152,7 @@ class KroneckerStep:
         self.snapshot = self.layout.snapshot()
         self.loss_before = math.nan
         self.damping = self.next_damping = settings.damping
+        self.good_steps, self.last_loss = settings.good_steps, settings.last_loss
         self.inverted = False
 
     def _arrange(self, batch: tuple[Inputs, Tensor]) -> tuple[Rows, Sizes]:
@@ -196,6 +203,8 @@ class KroneckerStep:
             parameters = self.layout.flatten([p.detach() for p in self.layout.parameters])
             gradient.add_(self._decay(parameters))
         gradient_norm = gradient.norm().item()
+        if objective > ALARM * self.settings.last_loss:
+            self.good_steps = 0  # a step that nobody looked at went wrong
         proposal, loss_after, ratio, reason = None, objective, math.nan, "a number is not finite"
         # statistics that are not finite would stay in the running averages
         numbers = [tensor for _, means in linear.statistics for tensor in means]
@@ -215,6 +224,11 @@ class KroneckerStep:
                     loss_after, reason = objective, "the loss rose"
         self._remember(proposal if not reason else None)
         self.next_damping = self._next_damping(ratio, proposal, bool(reason))
+        self.last_loss = objective
+        if reason or (self._looks() and not ratio >= BAD):
+            self.good_steps = 0
+        elif self._looks():
+            self.good_steps += 1
         first, second = proposal.coefficients if proposal else (0.0, 0.0)
         return KroneckerStepReport(
             step=self.settings.step + 1,
@@ -235,11 +249,13 @@ class KroneckerStep:
         )
 
     def _remember(self, accepted: _Proposal | None) -> None:
-        """Keep the step for the next one; without one restore, and invert anew with the new lambda."""
+        """Keep the step for the next one; without one restore, and invert anew with the new lambda.
+
+        The last accepted step stays a direction.
+        """
         if accepted is None:
             self.layout.restore(self.snapshot)
             for parameter in self.layout.parameters:
-                self.state[parameter].pop("last_step", None)
                 self.state[parameter]["stale"] = True
             return
         for parameter, part in zip(self.layout.parameters, self.layout.views(accepted.step), strict=True):
@@ -280,7 +296,11 @@ class KroneckerStep:
     def _looks(self) -> bool:
         """Whether this step looks at the reduction ratio."""
         number, settings = self.settings.step, self.settings
-        return number < settings.burn_in or number % settings.adapt_every == settings.adapt_every - 1
+        return self._watches() or number % settings.adapt_every == settings.adapt_every - 1
+
+    def _watches(self) -> bool:
+        """Whether every step looks: in the first steps, and from a bad step on until some were good."""
+        return self.settings.step < self.settings.burn_in or self.good_steps < self.settings.adapt_every
 
     def _update_statistics(self, statistics: list[tuple[Block, list[Tensor]]]) -> list[Block]:
         """Move the running averages towards this batch's."""
@@ -405,7 +425,7 @@ class KroneckerStep:
         return dict(zip(self.layout.parameters, self.weight_decays, strict=True))[block.parameters[0]]
 
     def _last_step(self) -> Tensor | None:
-        """The last step, shape (size,), zero for parameters that are new; None after a rejection."""
+        """The last accepted step, shape (size,), zero for parameters that are new; None before the first."""
         parts = [self.state[parameter].get("last_step") for parameter in self.layout.parameters]
         return self.layout.flatten(parts) if any(part is not None for part in parts) else None
 
@@ -433,10 +453,9 @@ class KroneckerStep:
             return clamp(self.damping * REJECTION_FACTOR)
         if not self._looks():
             return self.damping
-        early = settings.step < settings.burn_in
-        drop = settings.damping_drop if early else settings.damping_drop**settings.adapt_every
+        drop = settings.damping_drop if self._watches() else settings.damping_drop**settings.adapt_every
         if ratio > GOOD:
-            if early and proposal.coefficients[0] > DAMPED_COEFFICIENT:
+            if settings.step < settings.burn_in and proposal.coefficients[0] > DAMPED_COEFFICIENT:
                 drop = FAST_DROP
             return max(self.damping * drop, settings.smallest_damping)
         if not ratio >= BAD:
