@@ -1,16 +1,19 @@
-"""Race HessianFree against L-BFGS, Adam, SGD and the PyPI package `hessianfree` (`make bench-hf`).
+"""Race both Hessian-free optimisers against Adam, SGD, L-BFGS and newer methods (`make bench-hf`).
 
 Every method starts from the same weights on the same data; the clock is the CPU time of this process on one
 thread, evaluations for the curves excluded. The methods take turns, so that what else runs on the machine
 meets all alike; every turn leaves parts on disk, and a race that was stopped goes on from them.
 Results: results/benchmarks/hf.json, hf.png beside it, and the tables of docs/hessian_free.md.
 
-The package is found by `HESSIANFREE_PYTHON`, the Python of an environment that has it, or in this one.
+SOAP, PSGD-Kron and schedule-free AdamW come from the package pytorch-optimizer (the extra `bench`); without
+it they are skipped. The package hessianfree is found by `HESSIANFREE_PYTHON`, the Python of an environment
+that has it, or in this one.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -27,7 +30,7 @@ import hf_products
 import hf_report
 import numpy as np
 import torch
-from hf_methods import GRIDS, TITLES, Run
+from hf_methods import METHODS, TITLES, Run
 from hf_problems import PROBLEMS, Problem
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "hf.json"
@@ -38,22 +41,23 @@ LONGEST_TURN_SECONDS = 20.0
 ENOUGH = {"spectra": 0.05}  # a loss far below the target says nothing more
 
 
-def tune(problem: str, method: str, seconds: float, parts: Path) -> tuple[float | None, dict[str, Any]]:
+def tune(problem: str, method: str, seconds: float, parts: Path) -> tuple[str, dict[str, Any]]:
     """The best setting at the end of short runs from a seed outside the race, and every result."""
-    if len(GRIDS[method]) == 1:
-        return GRIDS[method][0], {}
+    grid = list(METHODS[method].grid)
+    if len(grid) == 1:
+        return grid[0], {}
     part = parts / f"{problem}-{method}-tuning.json"
     found: dict[str, Any] = json.loads(part.read_text()) if part.exists() else {}
-    for setting in GRIDS[method]:
-        if str(setting) not in found:
+    for setting in grid:
+        if setting not in found:
             run = Run(problem, method, setting, TUNING_SEED)
             run.until(seconds, lambda loss: loss <= ENOUGH.get(problem, 0))
-            found[str(setting)] = {"seconds": run.seconds, "loss": run.points[-1][1]}
+            found[setting] = {"seconds": run.seconds, "loss": run.points[-1][1]}
             part.write_text(json.dumps(found))
-            print(f"tune {problem} {method} {setting:g}: {found[str(setting)]}", flush=True)
+            print(f"tune {problem} {method} {setting}: {found[setting]}", flush=True)
     # where several reach "enough", the fastest of them
     best = min(found, key=lambda setting: _rank(problem, found[setting]))
-    return float(best), found
+    return best, found
 
 
 def _rank(problem: str, result: dict[str, Any]) -> tuple[float, float]:
@@ -61,7 +65,7 @@ def _rank(problem: str, result: dict[str, Any]) -> tuple[float, float]:
     return (max(loss, ENOUGH.get(problem, 0)), result["seconds"])
 
 
-def race(problem: str, settings: dict[str, float | None], seed: int, seconds: float, parts: Path) -> None:
+def race(problem: str, settings: dict[str, str], seed: int, seconds: float, parts: Path) -> None:
     """Let the methods take turns until each has had its time; an interrupted race goes on from its parts."""
     runs = {method: resume(problem, method, setting, seed, parts) for method, setting in settings.items()}
     turn = min(seconds / TURNS, LONGEST_TURN_SECONDS)
@@ -78,7 +82,7 @@ def race(problem: str, settings: dict[str, float | None], seed: int, seconds: fl
         print(f"{problem} {method} seed {seed}: {run.seconds:.1f} s, loss {run.points[-1][1]}", flush=True)
 
 
-def resume(problem: str, method: str, setting: float | None, seed: int, parts: Path) -> Run:
+def resume(problem: str, method: str, setting: str, seed: int, parts: Path) -> Run:
     """A run at its start, or where its part left it."""
     run = Run(problem, method, setting, seed)
     state = parts / f"{problem}-{method}-{seed}.pt"
@@ -159,19 +163,29 @@ def gather(
     }
 
 
+def missing() -> dict[str, str]:
+    """Why methods of the package pytorch-optimizer do not race."""
+    if importlib.util.find_spec("pytorch_optimizer"):
+        return {}
+    return dict.fromkeys(("soap", "psgd_kron", "schedule_free"), "pytorch-optimizer is not installed")
+
+
 def run_problem(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Tune and race one problem."""
     problem, parts = PROBLEMS[name], arguments.parts
     seconds = arguments.budget_seconds or (1.0 if arguments.quick else problem.budget_seconds)
     tuning_seconds = arguments.tuning_seconds or min(seconds, 120.0)
     tunings: dict[str, Any] = {}
-    settings: dict[str, float | None] = {}
-    for method in arguments.methods or GRIDS:
+    settings: dict[str, str] = {}
+    reasons = missing()
+    for method in arguments.methods or METHODS:
+        if method in reasons:
+            continue
         if arguments.quick:
-            settings[method] = GRIDS[method][len(GRIDS[method]) // 2]
+            grid = list(METHODS[method].grid)
+            settings[method] = grid[len(grid) // 2]
         else:
             settings[method], tunings[method] = tune(name, method, tuning_seconds, parts)
-    reasons: dict[str, str] = {}
     for seed in range(1 if arguments.quick else arguments.seeds or problem.seeds):
         race(name, settings, seed, seconds, parts)
         if name != "curves" and not arguments.methods:
@@ -188,10 +202,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", choices=[*PROBLEMS, "products"], help="one part; the others stay as they are"
     )
-    parser.add_argument("--methods", nargs="+", choices=list(GRIDS), help="fewer methods")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="fewer methods")
     parser.add_argument("--seeds", type=int, help="how many starts (default: the problem's own)")
     parser.add_argument(
-        "--budget-seconds", type=float, help="CPU time of a method (default: the problem's own)"
+        "--seconds",
+        "--budget-seconds",
+        dest="budget_seconds",
+        type=float,
+        help="CPU time of a method (default: the problem's own)",
     )
     parser.add_argument("--tuning-seconds", type=float, help="CPU time of a setting (default: at most 120)")
     parser.add_argument("--quick", action="store_true", help="one second, one seed, no tuning: does it run?")

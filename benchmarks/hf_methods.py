@@ -2,38 +2,130 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hf_problems import PROBLEMS
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hessian_free import Closures, HessianFree, closures
+from hessian_free import Closures, GrowingBatches, HessianFree, KroneckerHessianFree, closures
 
-BATCH = 100
 # fits the cache, for every method alike
 CHUNK = 1024
 FIRST_MARK_SECONDS = 0.05
 MARK_RATIO = 1.12
 # "auto" is left to the reader: the gates are stated for lambda_0 = 1
 DAMPING = 1.0
+BATCHES = (20, 100, 500)
+# of the running average of the weights after each minibatch
+AVERAGE_DECAY = 0.999
+ADAM_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+SGD_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
-# settings tried for each method; the best at the end of a run from a seed outside the race goes to the race
-GRIDS: dict[str, list[float | None]] = {
-    "hessian_free": [None],
-    "hessian_free_short_cg": [30.0, 60.0],
-    "lbfgs": [None],
-    "adam": [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
-    "sgd": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
+
+@dataclass(frozen=True)
+class Setting:
+    """What is tuned.
+
+    Attributes:
+        rate: learning rate, or the limit of conjugate gradient; 0 where there is none.
+        batch: examples of a minibatch; 0 for all of the data, or where the method chooses.
+    """
+
+    rate: float = 0.0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of the races.
+
+    Attributes:
+        title: for tables and figures.
+        build: makes the optimiser from parameters and the rate.
+        grid: settings tried, by their name in tables; the best at the end of a run from a seed outside the
+            race goes to the race.
+        averaged: whether a running average of the weights is judged in place of the weights.
+    """
+
+    title: str
+    build: Callable[[Iterator[torch.nn.Parameter], float], Any]
+    grid: dict[str, Setting]
+    averaged: bool = False
+
+
+def rates_and_batches(rates: tuple[float, ...]) -> dict[str, Setting]:
+    """Every rate with every size of minibatch."""
+    pairs = itertools.product(rates, BATCHES)
+    return {f"{rate:g}, batch {batch}": Setting(rate, batch) for rate, batch in pairs}
+
+
+def from_package(name: str, **settings: Any) -> Callable[[Iterator[torch.nn.Parameter], float], Any]:
+    """An optimiser of the package pytorch-optimizer, imported when it races."""
+
+    def build(parameters: Iterator[torch.nn.Parameter], rate: float) -> Any:
+        import pytorch_optimizer
+
+        return getattr(pytorch_optimizer, name)(parameters, lr=rate, **settings)
+
+    return build
+
+
+def lbfgs(parameters: Iterator[torch.nn.Parameter], _: float) -> torch.optim.Optimizer:
+    """L-BFGS with its line search and without its own stopping rules."""
+    return torch.optim.LBFGS(
+        parameters,
+        max_iter=10,
+        history_size=50,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=0,
+        tolerance_change=0,
+    )
+
+
+def adam(parameters: Iterator[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """Adam."""
+    return torch.optim.Adam(parameters, lr=rate, fused=True)
+
+
+def sgd(parameters: Iterator[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """SGD with momentum."""
+    return torch.optim.SGD(parameters, lr=rate, momentum=0.9, fused=True)
+
+
+FIXED = {"": Setting()}
+METHODS = {
+    "kronecker_hessian_free": Method(
+        "KroneckerHessianFree (as it is)", lambda parameters, _: KroneckerHessianFree(parameters), FIXED
+    ),
+    "hessian_free": Method(
+        "HessianFree (Martens's settings)",
+        lambda parameters, _: HessianFree(parameters, damping=DAMPING),
+        FIXED,
+    ),
+    "hessian_free_short_cg": Method(
+        "HessianFree (CG limit tuned)",
+        lambda parameters, limit: HessianFree(parameters, damping=DAMPING, cg_max_iterations=int(limit)),
+        {"30": Setting(30), "60": Setting(60)},
+    ),
+    "lbfgs": Method("torch L-BFGS", lbfgs, FIXED),
+    "adam": Method("Adam (rate, batch tuned)", adam, rates_and_batches(ADAM_RATES)),
+    "adam_averaged": Method(
+        "Adam, averaged weights (tuned)", adam, rates_and_batches(ADAM_RATES), averaged=True
+    ),
+    "sgd": Method("SGD, momentum 0.9 (tuned)", sgd, rates_and_batches(SGD_RATES)),
+    "soap": Method("SOAP (tuned)", from_package("SOAP", weight_decay=0.0), rates_and_batches(ADAM_RATES)),
+    "psgd_kron": Method("PSGD-Kron (tuned)", from_package("Kron"), rates_and_batches(ADAM_RATES)),
+    "schedule_free": Method(
+        "schedule-free AdamW (tuned)", from_package("ScheduleFreeAdamW"), rates_and_batches(ADAM_RATES)
+    ),
 }
-TITLES = {
-    "hessian_free": "HessianFree (Martens's settings)",
-    "hessian_free_short_cg": "HessianFree (CG limit tuned)",
-    "lbfgs": "torch L-BFGS",
-    "adam": "Adam (rate tuned)",
-    "sgd": "SGD, momentum 0.9 (rate tuned)",
+TITLES = {name: method.title for name, method in METHODS.items()} | {
     "hessianfree_pypi": "PyPI hessianfree 0.4.0",
 }
 
@@ -47,7 +139,7 @@ class Run:
         steps: units of work done: steps, or minibatches.
     """
 
-    def __init__(self, problem: str, method: str, setting: float | None, seed: int) -> None:
+    def __init__(self, problem: str, method: str, setting: str, seed: int) -> None:
         """Build the model, the data and the optimiser."""
         self.problem = PROBLEMS[problem]
         self.inputs, self.targets = self.problem.data()
@@ -57,9 +149,23 @@ class Run:
         self.data: Closures = closures(
             self.model, self.problem.loss_class, self.inputs, self.targets, chunk_size=CHUNK, seed=seed
         )
-        self.optimizer = build_optimizer(method, setting, self.model)
-        full = method == "lbfgs" or method.startswith("hessian_free")
-        self.advance = self._full_step if full else self._minibatch_step
+        chosen = METHODS[method].grid[setting]
+        self.optimizer = METHODS[method].build(self.model.parameters(), chosen.rate)
+        self.batch = chosen.batch
+        self.averaged = (
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+            if METHODS[method].averaged
+            else None
+        )
+        # schedule-free methods keep two sets of weights
+        self.train_mode = getattr(self.optimizer, "train", lambda: None)
+        self.eval_mode = getattr(self.optimizer, "eval", lambda: None)
+        self.sampler = GrowingBatches(len(self.inputs), seed=seed)
+        self.growing = itertools.chain.from_iterable(itertools.repeat(self.sampler))
+        if isinstance(self.optimizer, KroneckerHessianFree):
+            self.advance = self._growing_step
+        else:
+            self.advance = self._minibatch_step if self.batch else self._full_step
         self.batches: Iterator[torch.Tensor] = iter(())
         self.seconds, self.steps = 0.0, 0
         self.points: list[tuple[float, float | None]] = []
@@ -69,20 +175,37 @@ class Run:
         arguments = self.data.for_step if isinstance(self.optimizer, HessianFree) else {}
         self.optimizer.step(self.data.closure, **arguments)
 
+    def _growing_step(self) -> None:
+        rows = torch.tensor(next(self.growing))
+        batch = (self.inputs[rows], self.targets[rows])
+        self.optimizer.step(self.model, self.problem.loss_class, batch)
+
     def _minibatch_step(self) -> None:
         batch = next(self.batches, None)
         if batch is None:
             generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.steps)
-            self.batches = iter(torch.randperm(len(self.inputs), generator=generator).split(BATCH))
+            self.batches = iter(torch.randperm(len(self.inputs), generator=generator).split(self.batch))
             batch = next(self.batches)
         self.optimizer.zero_grad()
         loss = self.problem.loss_class(self.targets[batch]).value(self.model(self.inputs[batch])) / len(batch)
         loss.backward()
         self.optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
 
     def _mark(self) -> None:
+        self.eval_mode()
+        weights = [parameter.detach().clone() for parameter in self.model.parameters()]
+        if self.averaged is not None and self.steps:
+            self._put(list(self.averaged.parameters()))
         loss = self.data.evaluate().item()
+        self._put(weights)
+        self.train_mode()
         self.points.append((self.seconds, loss if loss < float("inf") else None))
+
+    def _put(self, weights: list[torch.Tensor]) -> None:
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.model.parameters()), weights)
 
     def until(self, seconds: float, stop: Callable[[float], bool] = lambda _: False) -> None:
         """Train until the clock passes `seconds`, or a marked loss satisfies `stop`."""
@@ -104,6 +227,8 @@ class Run:
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged is not None else None,
+            "sampler": self.sampler.state_dict(),
             "progress": (self.seconds, self.steps, self.points),
         }
         torch.save(state, path.with_suffix(".tmp"))
@@ -114,27 +239,7 @@ class Run:
         state = torch.load(path)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.sampler.load_state_dict(state["sampler"])
         self.seconds, self.steps, self.points = state["progress"]
-
-
-def build_optimizer(method: str, setting: float | None, model: torch.nn.Module) -> Any:
-    """The optimiser of a method; `setting` is a learning rate, or the limit of conjugate gradient."""
-    parameters = model.parameters()
-    if method == "hessian_free":
-        return HessianFree(parameters, damping=DAMPING)
-    if method == "hessian_free_short_cg":
-        assert setting is not None
-        return HessianFree(parameters, damping=DAMPING, cg_max_iterations=int(setting))
-    if method == "lbfgs":
-        return torch.optim.LBFGS(
-            parameters,
-            max_iter=10,
-            history_size=50,
-            line_search_fn="strong_wolfe",
-            tolerance_grad=0,
-            tolerance_change=0,
-        )
-    assert setting is not None
-    if method == "adam":
-        return torch.optim.Adam(parameters, lr=setting, fused=True)
-    return torch.optim.SGD(parameters, lr=setting, momentum=0.9, fused=True)

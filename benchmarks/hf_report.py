@@ -14,14 +14,21 @@ DOCS = Path(__file__).parents[1] / "docs" / "hessian_free.md"
 TARGETS = {"spectra": 0.1}
 OVERRUN = 1.03  # a step that began within the budget counts
 FELL_BACK = 0.95  # a loss that was much lower before is told too
-OURS = ("hessian_free", "hessian_free_short_cg")
+OURS = ("kronecker_hessian_free", "hessian_free", "hessian_free_short_cg")
+# when the losses of a long race are told
+MILESTONES = {"curves": (10, 30, 100, 300, 1000, 1800)}
 # one hue a method in every panel; ours darkest
 COLOURS = {
+    "kronecker_hessian_free": "#081d58",
     "hessian_free": "#08519c",
     "hessian_free_short_cg": "#4292c6",
     "lbfgs": "#d95f02",
     "adam": "#1b9e77",
+    "adam_averaged": "#66c2a5",
     "sgd": "#7570b3",
+    "soap": "#e7298a",
+    "psgd_kron": "#a6761d",
+    "schedule_free": "#e6ab02",
     "hessianfree_pypi": "#999999",
 }
 
@@ -63,11 +70,25 @@ def _problem_table(name: str, problem: dict[str, Any]) -> str:
         f"| method | setting | steps | final loss, {problem['unit']} (median; range) |{extra} against ours |",
         "|---|---|---|---|" + ("---|" if target else "") + "---|",
     ]
-    ours = problem["methods"].get("hessian_free")
+    ours = next((problem["methods"][key] for key in OURS if key in problem["methods"]), None)
     for key, method in problem["methods"].items():
         lines.append(_row(key, method, ours, target, problem["budget_seconds"]))
+    lines += _milestones(name, problem)
     lines += [f"\n{TITLES[key]}: {reason}." for key, reason in problem["skipped"].items()]
     return "\n".join(lines)
+
+
+def _milestones(name: str, problem: dict[str, Any]) -> list[str]:
+    """A table of median losses at some seconds of a long race."""
+    seconds = [second for second in MILESTONES.get(name, ()) if second <= problem["budget_seconds"]]
+    if not seconds:
+        return []
+    lines = ["", "| " + " | ".join(["loss after", *(f"{second} s" for second in seconds)]) + " |"]
+    lines.append("|---" * (len(seconds) + 1) + "|")
+    for method in problem["methods"].values():
+        medians = [statistics.median(final_losses(method, second).values()) for second in seconds]
+        lines.append("| " + " | ".join([method["title"], *(f"{median:.4g}" for median in medians)]) + " |")
+    return lines
 
 
 def _budget(problem: dict[str, Any]) -> str:
@@ -84,7 +105,9 @@ def _row(
     losses = final_losses(method, seconds)
     values = list(losses.values())
     runs = list(method["runs"].values())
-    setting = "" if runs[0]["setting"] is None else f"{runs[0]['setting']:g}"
+    setting = runs[0]["setting"]
+    # older results have a number here
+    setting = f"{setting:g}" if isinstance(setting, float) else setting or ""
     # a race that was stopped on the way has run some methods beyond what all have had
     over = any(run["seconds"] > 1.5 * seconds for run in runs)
     steps = "" if over else f"{statistics.median(run['steps'] for run in runs):g}"
@@ -100,7 +123,7 @@ def _row(
 
 
 def _verdict(method: dict[str, Any], ours: dict[str, Any], target: float | None, seconds: float) -> str:
-    """Of how many seeds ours (Martens's settings) is ahead."""
+    """Of how many seeds the first of ours is ahead."""
     mine, theirs = (
         seconds_to(one, target) if target else final_losses(one, seconds) for one in (ours, method)
     )

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from .closures import Closures, closures
 from .curvature import Chunk, GaussNewton
+from .kronecker_optimizer import KroneckerHessianFree
+from .kronecker_report import KroneckerStepReport
 from .line_search import Armijo
 from .losses import AutodiffLoss, BernoulliCrossEntropy, CanonicalLoss, SoftmaxCrossEntropy, SquaredError
 from .optimizer import HessianFree
 from .report import StepReport
+from .sampling import GrowingBatches
 
 __all__ = [
     "Armijo",
@@ -22,7 +25,10 @@ __all__ = [
     "Chunk",
     "Closures",
     "GaussNewton",
+    "GrowingBatches",
     "HessianFree",
+    "KroneckerHessianFree",
+    "KroneckerStepReport",
     "SoftmaxCrossEntropy",
     "SquaredError",
     "StepReport",

@@ -8,7 +8,14 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .losses import BernoulliCrossEntropy, CanonicalLoss, LossClass, SoftmaxCrossEntropy, SquaredError
+from .losses import (
+    BernoulliCrossEntropy,
+    CanonicalLoss,
+    LossClass,
+    Product,
+    SoftmaxCrossEntropy,
+    SquaredError,
+)
 
 UNDERSTOOD = "nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss() or nn.MSELoss()"
 WANTED = f"loss must be {UNDERSTOOD}, or a class such as SoftmaxCrossEntropy that makes a loss from targets"
@@ -22,10 +29,12 @@ class Canonical:
         loss_class: makes a `CanonicalLoss`, a sum, from targets.
         divisor: of that sum, given all targets, so that it is the value of the loss that the user named; None
             takes the mean over the loss's `terms`.
+        is_sum: whether the user named a sum over examples.
     """
 
     loss_class: LossClass
     divisor: Callable[[Tensor], float] | None = None
+    is_sum: bool = False
 
     def make(self, targets: Tensor) -> CanonicalLoss:
         """The loss with targets, whose first axis is the examples.
@@ -44,6 +53,16 @@ class Canonical:
             raise TypeError(f"{WANTED}, found {self.loss_class!r}, which makes a {type(loss).__name__}")
         return loss
 
+    def count(self, targets: Tensor) -> float:
+        """What the sum over a minibatch is divided by; adds up over the parts of a minibatch.
+
+        A minibatch stands for all examples, so a sum over examples is taken as their mean: with batches of
+        several sizes, damping and weight decay would otherwise weigh each time differently.
+        """
+        if self.is_sum and self.divisor is not None:
+            return len(targets) * self.divisor(targets)
+        return self.make(targets).terms(len(targets)) if self.divisor is None else self.divisor(targets)
+
     def scale(self, targets: Tensor) -> float:
         """What the mean over the terms of all targets is multiplied by to be the loss that was named."""
         if self.divisor is None:
@@ -51,13 +70,53 @@ class Canonical:
         return self.make(targets).terms(len(targets)) / self.divisor(targets)
 
 
+class ClassAxisCrossEntropy(SoftmaxCrossEntropy):
+    """As `nn.CrossEntropyLoss`; the classes of sequences may be on the last axis too."""
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """See `CanonicalLoss.value`; logits of shape (examples, ..., classes) or (examples, classes, ...).
+
+        Raises:
+            ValueError: if the targets fit neither shape, or both.
+        """
+        return super().value(self._classes_last(outputs))
+
+    def curvature(self, outputs: Tensor) -> Product:
+        """See `SoftmaxCrossEntropy.curvature`, on either axis."""
+        product = super().curvature(self._classes_last(outputs))
+        if not self._on_axis_one(outputs):
+            return product
+        return lambda vector: product(vector.movedim(1, -1)).movedim(-1, 1)
+
+    def root(self, outputs: Tensor, signs: Tensor) -> Tensor:
+        """See `SoftmaxCrossEntropy.root`, on either axis."""
+        root = super().root(self._classes_last(outputs), self._classes_last(signs))
+        return root.movedim(-1, 1) if self._on_axis_one(outputs) else root
+
+    def _classes_last(self, outputs: Tensor) -> Tensor:
+        return outputs.movedim(1, -1) if self._on_axis_one(outputs) else outputs
+
+    def _on_axis_one(self, outputs: Tensor) -> bool:
+        """Whether these logits are of torch's shape (examples, classes, ...), by the shape of the targets."""
+        if self.targets.is_floating_point() or outputs.dim() < 3:
+            return False
+        shape = self.targets.shape
+        one, last = (outputs.shape[0], *outputs.shape[2:]) == shape, outputs.shape[:-1] == shape
+        if one and last:
+            raise ValueError(
+                f"targets of shape {tuple(shape)} fit logits of shape {tuple(outputs.shape)} with the classes "
+                "on axis 1 and on the last axis: flatten examples and tokens, or give "
+                "SoftmaxCrossEntropy, whose classes are on the last axis"
+            )
+        return one
+
+
 def canonical(loss: nn.Module | LossClass) -> Canonical:
     """Understand a loss.
 
     Args:
         loss: an `nn.CrossEntropyLoss`, `nn.BCEWithLogitsLoss` or `nn.MSELoss`, with `reduction` mean or sum;
-            or a callable that makes a `CanonicalLoss` from targets, such as `SoftmaxCrossEntropy`. Logits of
-            cross-entropy have their classes on the last axis, those of sequences too.
+            or a callable that makes a `CanonicalLoss` from targets, such as `SoftmaxCrossEntropy`.
 
     Raises:
         TypeError: for anything else.
@@ -85,13 +144,13 @@ def canonical(loss: nn.Module | LossClass) -> Canonical:
 def _cross_entropy(loss: nn.CrossEntropyLoss) -> Canonical:
     """The mean of torch is over the targets that count, by the weights of their classes, as the terms are."""
     loss_class = partial(
-        SoftmaxCrossEntropy,
+        ClassAxisCrossEntropy,
         ignore_index=loss.ignore_index,
         weight=loss.weight,
         label_smoothing=loss.label_smoothing,
     )
     # that mean is over the same terms as ours, so there is nothing to divide by
-    return Canonical(loss_class, None if loss.reduction == "mean" else lambda _: 1.0)
+    return Canonical(loss_class, None if loss.reduction == "mean" else lambda _: 1.0, loss.reduction == "sum")
 
 
 def _bernoulli(loss: nn.BCEWithLogitsLoss) -> Canonical:
@@ -102,14 +161,16 @@ def _bernoulli(loss: nn.BCEWithLogitsLoss) -> Canonical:
             "understood"
         )
     loss_class = partial(BernoulliCrossEntropy, pos_weight=loss.pos_weight)
-    return Canonical(loss_class, Tensor.numel if loss.reduction == "mean" else lambda _: 1.0)
+    return Canonical(
+        loss_class, Tensor.numel if loss.reduction == "mean" else lambda _: 1.0, loss.reduction == "sum"
+    )
 
 
 def _squared(loss: nn.MSELoss) -> Canonical:
     """There is no half before the square of torch."""
     if loss.reduction == "mean":
         return Canonical(SquaredError, lambda targets: targets.numel() / 2)
-    return Canonical(SquaredError, lambda _: 0.5)
+    return Canonical(SquaredError, lambda _: 0.5, is_sum=True)
 
 
 RULES: dict[type, Callable[..., Canonical]] = {

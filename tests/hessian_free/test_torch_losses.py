@@ -30,6 +30,13 @@ CROSS_ENTROPIES = {
 }
 
 
+class Transposed(nn.Module):
+    """(examples, tokens, classes) -> (examples, classes, tokens), as torch's cross-entropy wants them."""
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        return outputs.movedim(-1, 1)
+
+
 def make_inputs(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -82,6 +89,23 @@ def test_cross_entropy_is_torchs_per_token(dense, name, tokens) -> None:
         return loss(outputs.reshape(-1, 3), t.reshape(-1, 3) if dense else t.reshape(-1))
 
     assert_is_torchs(model, loss, x, t, wanted)
+
+
+@pytest.mark.parametrize("name", CROSS_ENTROPIES)
+def test_classes_on_axis_one_are_torchs_too(name) -> None:
+    loss = nn.CrossEntropyLoss(**CROSS_ENTROPIES[name])
+    model = nn.Sequential(make_network((4, 5, 3)), Transposed())
+    x, t = make_inputs(9, 5, 4), make_classes(9, 5)
+    if "ignore_index" in CROSS_ENTROPIES[name]:
+        t = t.clamp(min=0)
+    assert_is_torchs(model, loss, x, t, lambda outputs: loss(outputs, t))
+
+
+def test_targets_that_fit_both_axes_are_refused() -> None:
+    model = make_network((4, 5, 3))
+    loss = canonical(nn.CrossEntropyLoss()).make(make_classes(9, 3))
+    with pytest.raises(ValueError, match="axis 1 and on the last axis"):
+        loss.value(model(make_inputs(9, 3, 4)))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -16,9 +16,10 @@ from earlayers.settings import Kind, Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from earlayers.learning.modules import AveragedFoldModule, FoldsModule, Measures, OneFoldModule
+    from earlayers.learning.modules import FoldsModule, Measures, OneFoldModule
     from earlayers.learning.network import Network
     from earlayers.learning.runs import FoldRun
+    from hessian_free import KroneckerHessianFree
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -188,7 +189,7 @@ class KroneckerHessianFreeSettings(OptimizerSettings):
             runs[0], networks[0], output, method, self._epoch, self.chunk_frames, self.average_decay
         )
 
-    def _epoch(self, module: AveragedFoldModule, frames: Tensor, targets: Tensor) -> Measures:
+    def _epoch(self, module: OneFoldModule, frames: Tensor, targets: Tensor) -> Measures:
         """Take a step on every minibatch, in the order of the seed and the epoch.
 
         Args:
@@ -205,14 +206,14 @@ class KroneckerHessianFreeSettings(OptimizerSettings):
         from hessian_free import BernoulliCrossEntropy, SoftmaxCrossEntropy
 
         loss = {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}[module.output]
-        run, method = module.runs[0], module.method
+        run, method = module.runs[0], cast("KroneckerHessianFree", module.method)
         order = torch.randperm(len(frames), generator=generator(run.seed, Purpose.ORDER, run.epoch))
         steps = []
         # minibatches of nearly one size: a small rest would be a noisy step
         for rows in order.to(frames.device).tensor_split(max(1, round(len(frames) / self.batch_frames))):
-            method.step(module.network, loss, (frames[rows], targets[rows]))  # type: ignore[call-arg, arg-type]
-            module.average()
-            steps.append(method.last_step.as_metrics())  # type: ignore[attr-defined]
+            method.step(module.network, loss, (frames[rows], targets[rows]))
+            module.after_step()
+            steps.append(method.last_step.as_metrics())
         columns = {"train_loss": "loss_before"} | STEP_COLUMNS
         measured = {
             column: [step[name] for step in steps if name in step] for column, name in columns.items()

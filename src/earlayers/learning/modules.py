@@ -224,6 +224,9 @@ class OneFoldModule(FoldsModule):
             "valid_accuracy": 100 * (logits.argmax(-1) == targets).double().mean().item(),
         }
 
+    def after_step(self) -> None:
+        """What a kind of module does between the steps of an epoch that has several: here nothing."""
+
     def answer(self, frames: Tensor) -> Tensor:
         """Logits, shape (frames, genres), of standardised frames, shape (frames, bins)."""
         return self.network(frames)
@@ -245,8 +248,8 @@ class OneFoldModule(FoldsModule):
 class AveragedFoldModule(OneFoldModule):
     """One fold alone that answers with the moving average of its weights; steps go on from the last weights.
 
-    Minibatch steps jump about the valley's floor, and the mean of the last of them lies nearer to it (Martens &
-    Grosse 2015, section 12, average so too).
+    Minibatch steps jump about the valley's floor, and the mean of the last of them lies nearer to it; Martens
+    & Grosse (2015) average their iterates too.
     """
 
     def __init__(
@@ -266,7 +269,7 @@ class AveragedFoldModule(OneFoldModule):
             network: likewise.
             output: likewise.
             method: likewise.
-            epoch: likewise; it calls `average` after each step.
+            epoch: likewise; it calls `after_step` after each step.
             chunk_frames: likewise.
             decay: share of the old average after a step; the first k steps are averaged with 1 - 1 / k.
         """
@@ -276,7 +279,7 @@ class AveragedFoldModule(OneFoldModule):
             avg_fn=lambda old, new, count: torch.lerp(new, old, min(float(1 - 1 / (count + 1)), decay)),
         )
 
-    def average(self) -> None:
+    def after_step(self) -> None:
         """Take the weights of the last step into the average."""
         self.averaged.update_parameters(self.network)
 
