@@ -159,7 +159,7 @@ class KroneckerHessianFree(Optimizer):
             group["damping"], group["step"] = step.next_damping, report.step
             group["good_steps"], group["last_loss"] = step.good_steps, step.last_loss
         self._last_report = report
-        logger.info("%s", report)
+        logger.debug("%s", report)
         return torch.tensor(step.loss_before, dtype=torch.float64)
 
     def _settings(self) -> Settings:

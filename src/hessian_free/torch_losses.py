@@ -104,8 +104,8 @@ class ClassAxisCrossEntropy(SoftmaxCrossEntropy):
         one, last = (outputs.shape[0], *outputs.shape[2:]) == shape, outputs.shape[:-1] == shape
         if one and last:
             raise ValueError(
-                f"targets of shape {tuple(shape)} fit logits of shape {tuple(outputs.shape)} with the classes "
-                "on axis 1 and on the last axis: flatten examples and tokens, or give "
+                f"targets of shape {tuple(shape)} fit logits of shape {tuple(outputs.shape)} with classes on "
+                "axis 1 and on the last axis: flatten examples and tokens, or give "
                 "SoftmaxCrossEntropy, whose classes are on the last axis"
             )
         return one
