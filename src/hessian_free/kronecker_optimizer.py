@@ -26,6 +26,18 @@ class KroneckerHessianFree(Optimizer):
     curvature", sections 4, 6.5 and 7). As in Martens (2010), "Deep learning via Hessian-free optimization",
     the Gauss-Newton matrix is never formed, its products are exact, and lambda follows the reduction ratio.
 
+    Averaged weights for validation are torch's own: `AveragedModel(model,
+    multi_avg_fn=get_ema_multi_avg_fn(0.95))` of `torch.optim.swa_utils`, updated after each step.
+
+    Example:
+        ```
+        optimizer = KroneckerHessianFree(model.parameters())
+        loader = DataLoader(dataset, batch_sampler=GrowingBatches(len(dataset)))
+        for _ in range(passes):
+            for batch in loader:
+                optimizer.step(model, nn.CrossEntropyLoss(), batch)
+        ```
+
     Attributes:
         param_groups: all settings; all but `weight_decay` are shared by the groups. `lr` multiplies the
             step, so that torch's schedulers work; `damping` is lambda of the next step, `step` the number of

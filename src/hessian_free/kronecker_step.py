@@ -36,10 +36,10 @@ ALARM = 1.1
 FIRST_STRIDE = 10.0
 FIRST_SHARE = 0.95
 MOST_FIRST_TRIALS = 8
-# on lambda in the first steps, while it is far above what the factors say
+# on lambda after a good step, where it is far above what the factors say
 FAST_DROP = 0.6
 # coefficient of the preconditioned gradient above which lambda, rather than the factors, shortens it
-DAMPED_COEFFICIENT = 0.25
+DAMPED_COEFFICIENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -455,8 +455,8 @@ class KroneckerStep:
             return self.damping
         drop = settings.damping_drop if self._watches() else settings.damping_drop**settings.adapt_every
         if ratio > GOOD:
-            if settings.step < settings.burn_in and proposal.coefficients[0] > DAMPED_COEFFICIENT:
-                drop = FAST_DROP
+            if proposal.coefficients[0] > DAMPED_COEFFICIENT:
+                drop = min(drop, FAST_DROP)
             return max(self.damping * drop, settings.smallest_damping)
         if not ratio >= BAD:
             return clamp(self.damping / drop)
