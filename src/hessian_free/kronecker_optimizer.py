@@ -71,7 +71,8 @@ class KroneckerHessianFree(Optimizer):
             lr: factor on the step; 1 takes the whole of it.
             damping: lambda of the first step; None finds it.
             weight_decay: w of the penalty w/2 |theta|^2.
-            curvature_fraction: part of the batch in the quadratic model.
+            curvature_fraction: part of the batch in the quadratic model; grows by half after each bad step
+                beyond the first ones, because late the noise of the sample is what misleads the model.
             factor_fraction: part of the batch in the layers' statistics, at most `curvature_fraction`.
             factor_decay: of the running averages of the statistics.
             invert_every: steps from one inversion of the factors to the next.
@@ -168,6 +169,7 @@ class KroneckerHessianFree(Optimizer):
         for group in self.param_groups:
             # still None where the very first loss was not finite: there was nothing to go by
             group["damping"], group["step"] = step.next_damping, report.step
+            group["curvature_fraction"] = step.curvature_fraction
             group["good_steps"], group["last_loss"] = step.good_steps, step.last_loss
         self._last_report = report
         logger.info("%s", report)
