@@ -27,6 +27,18 @@ class KroneckerHessianFree(Optimizer):
     curvature", sections 4, 6.5 and 7). As in Martens (2010), "Deep learning via Hessian-free optimization",
     the Gauss-Newton matrix is never formed, its products are exact, and lambda follows the reduction ratio.
 
+    Averaged weights for validation are torch's own: `AveragedModel(model,
+    multi_avg_fn=get_ema_multi_avg_fn(0.95))` of `torch.optim.swa_utils`, updated after each step.
+
+    Example:
+        ```
+        optimizer = KroneckerHessianFree(model.parameters())
+        loader = DataLoader(dataset, batch_sampler=GrowingBatches(len(dataset)))
+        for _ in range(passes):
+            for batch in loader:
+                optimizer.step(model, nn.CrossEntropyLoss(), batch)
+        ```
+
     Attributes:
         param_groups: all settings; all but `weight_decay` are shared by the groups. `lr` multiplies the
             step, so that torch's schedulers work; `damping` is lambda of the next step, `step` the number of
@@ -60,7 +72,8 @@ class KroneckerHessianFree(Optimizer):
             lr: factor on the step; 1 takes the whole of it.
             damping: lambda of the first step; None finds it.
             weight_decay: w of the penalty w/2 |theta|^2.
-            curvature_fraction: part of the batch in the quadratic model.
+            curvature_fraction: part of the batch in the quadratic model; grows by half after each bad step
+                beyond the first ones, because late the noise of the sample is what misleads the model.
             factor_fraction: part of the batch in the layers' statistics, at most `curvature_fraction`.
             factor_decay: of the running averages of the statistics.
             invert_every: steps from one inversion of the factors to the next.
@@ -157,6 +170,7 @@ class KroneckerHessianFree(Optimizer):
         for group in self.param_groups:
             # still None where the very first loss was not finite: there was nothing to go by
             group["damping"], group["step"] = step.next_damping, report.step
+            group["curvature_fraction"] = step.curvature_fraction
             group["good_steps"], group["last_loss"] = step.good_steps, step.last_loss
         self._last_report = report
         logger.debug("%s", report)

@@ -32,14 +32,16 @@ ROWS_TO_LOOK_AT = 16
 REJECTION_FACTOR = 4.0
 # from one batch's loss to the next, more than batches differ
 ALARM = 1.1
+# of the curvature sample, after a bad step
+SAMPLE_GROWTH = 1.5
 # the row of first lambdas, and the share of the best decrease of the loss that the chosen one must reach
 FIRST_STRIDE = 10.0
 FIRST_SHARE = 0.95
 MOST_FIRST_TRIALS = 8
-# on lambda in the first steps, while it is far above what the factors say
+# on lambda after a good step, where it is far above what the factors say
 FAST_DROP = 0.6
 # coefficient of the preconditioned gradient above which lambda, rather than the factors, shortens it
-DAMPED_COEFFICIENT = 0.25
+DAMPED_COEFFICIENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class KroneckerStep:
         loss_before: mean loss of the batch before the step, weight decay left out.
         damping: lambda of this step; None until it is sought in the first one.
         next_damping: lambda after it.
+        curvature_fraction: of the next step.
         good_steps: how many of the last looks in a row have met a model that kept its promise.
         last_loss: of the batch before the step, weight decay included.
     """
@@ -152,6 +155,7 @@ class KroneckerStep:
         self.snapshot = self.layout.snapshot()
         self.loss_before = math.nan
         self.damping = self.next_damping = settings.damping
+        self.curvature_fraction = settings.curvature_fraction
         self.good_steps, self.last_loss = settings.good_steps, settings.last_loss
         self.inverted = False
 
@@ -227,6 +231,9 @@ class KroneckerStep:
         self.last_loss = objective
         if reason or (self._looks() and not ratio >= BAD):
             self.good_steps = 0
+            if self.settings.step >= self.settings.burn_in:
+                # the batch can no longer be what misleads the model: its curvature sample is too small
+                self.curvature_fraction = min(1.0, SAMPLE_GROWTH * self.curvature_fraction)
         elif self._looks():
             self.good_steps += 1
         first, second = proposal.coefficients if proposal else (0.0, 0.0)
@@ -455,8 +462,8 @@ class KroneckerStep:
             return self.damping
         drop = settings.damping_drop if self._watches() else settings.damping_drop**settings.adapt_every
         if ratio > GOOD:
-            if settings.step < settings.burn_in and proposal.coefficients[0] > DAMPED_COEFFICIENT:
-                drop = FAST_DROP
+            if proposal.coefficients[0] > DAMPED_COEFFICIENT:
+                drop = min(drop, FAST_DROP)
             return max(self.damping * drop, settings.smallest_damping)
         if not ratio >= BAD:
             return clamp(self.damping / drop)
