@@ -154,7 +154,8 @@ class KroneckerHessianFree(Optimizer):
 
         Raises:
             TypeError: for a batch, a loss or outputs of the wrong kind.
-            ValueError: if groups disagree about a shared setting, or the batch is empty.
+            ValueError: if groups disagree about a shared setting, the batch is empty, or its inputs have
+                another precision than the model.
             RuntimeError: if the model is random, dropout modules aside.
         """
         step = KroneckerStep(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .closures import explained_dtypes
 from .curvature import Chunk
 from .fixed_masks import FixedMasks
 from .kronecker import Block
@@ -191,7 +192,9 @@ class KroneckerStep:
     def take(self) -> KroneckerStepReport:
         """Take the step, or reject it and leave the parameters as they were, bit for bit."""
         try:
-            with one_function(), self.masks.held():
+            inputs = first_tensor(self.rows.inputs)
+            assert inputs is not None  # _check_batch has seen it
+            with one_function(), self.masks.held(), explained_dtypes(self.model, inputs):
                 return self._take()
         except BaseException:
             # whatever the model raises, the parameters are those from before the step

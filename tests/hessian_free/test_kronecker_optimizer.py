@@ -365,6 +365,13 @@ def test_losses_of_torch_have_their_value_and_gradient_per_batch(loss: nn.Module
     assert optimizer.last_step.gradient_norm == pytest.approx(norm.item(), rel=1e-10)
 
 
+def test_data_in_another_precision_than_the_model_is_refused() -> None:
+    x, t = make_data(10, 4, 3, "softmax")
+    model = make_network((4, 3))
+    with pytest.raises(ValueError, match=r"torch\.float64, found torch\.float32; convert the inputs"):
+        KroneckerHessianFree(model.parameters()).step(model, nn.CrossEntropyLoss(), (x.float(), t))
+
+
 def test_a_loss_that_is_not_understood_is_refused_by_name() -> None:
     x, t = make_data(10, 4, 3, "softmax")
     model = make_network((4, 3))
