@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from io import StringIO
+
+import pandas as pd
 import pytest
 
 from earlayers.errors import UserError
-from earlayers.reporting.readme import replace_block, stage_graph, times
+from earlayers.reporting.readme import in_short, replace_block, times
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -24,25 +27,24 @@ def test_missing_or_doubled_markers_are_refused(readme):
         replace_block(readme, "results", "x")
 
 
-def test_the_cells_of_a_matrix_are_one_node_of_the_graph():
-    mermaid = """flowchart TD
-\tnode1["data.dvc"]
-\tnode2["frames@a"]
-\tnode3["frames@b"]
-\tnode4["report"]
-\tnode1-->node2
-\tnode1-->node3
-\tnode2-->node4
-\tnode3-->node4
-\tnode5["variants/dvc.yaml:variants@seed"]
-\tnode1-->node5
+def test_both_tables_are_one_in_short_with_all_layers_and_baselines():
+    columns = "dataset,representation,hidden_units,layer,aggregation,classifier,accuracy_mean,accuracy_std"
+    one = f"""{columns}
+scores,relu_sgd,50,1,none,random_forest,99.0,1.0
+scores,relu_sgd,50,all,none,random_forest,61.04,1.25
+scores,relu_sgd,50,all,window,random_forest,70.0,
+scores,mfcc,,,none,random_forest,62.9,4.3
+scores,mfcc,,,window,random_forest,66.8,6.9
 """
-    assert stage_graph(mermaid).splitlines() == [
-        "```mermaid",
-        "flowchart LR",
-        "  data --> frames",
-        "  frames --> report",
-        "```",
+    two = f"""source,{columns.replace("dataset", "target")}
+scores,tunes,relu_sgd,50,all,window,random_forest,37.2,4.1
+,tunes,mfcc,,,window,random_forest,45.3,3.0
+"""
+    assert in_short(pd.read_csv(StringIO(one)), pd.read_csv(StringIO(two))).splitlines() == [
+        "| Features | Units | scores, single frames | scores, windows | to tunes, windows |",
+        "| :-- | --: | --: | --: | --: |",
+        "| ReLU+SGD | 50 | 61.0±1.2 | 70.0 | 37.2±4.1 |",
+        "| MFCC | – | 62.9±4.3 | 66.8±6.9 | 45.3±3.0 |",
     ]
 
 

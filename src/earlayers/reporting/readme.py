@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+import pandas as pd
+
 from earlayers.errors import UserError
+from earlayers.reporting.names import shown
+
+IN_SHORT = {"none": "single frames", "window": "windows"}
 
 
 def replace_block(readme: str, name: str, content: str) -> str:
@@ -50,22 +54,34 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f} min"
 
 
-def stage_graph(mermaid: str) -> str:
-    """The graph of `dvc dag --mermaid` with the cells of every matrix drawn as one node.
+def in_short(table_1: pd.DataFrame, table_2: pd.DataFrame) -> str:
+    """Both tables in one: all layers joined of every network, and the baselines.
 
     Args:
-        mermaid: a line `node1["stage@cell"]` a node, a line `node1-->node2` an edge.
+        table_1: results/table1.csv.
+        table_2: results/table2.csv.
 
     Returns:
-        The same syntax, fenced as Markdown wants it, in a stable order.
+        Markdown: a row a way of training and size, or a baseline; mean ± standard deviation over folds in
+        percent.
     """
-    names = {node: name.partition("@")[0] for node, name in re.findall(r'(node\d+)\["(.+?)"\]', mermaid)}
-    edges = {(names[start], names[end]) for start, end in re.findall(r"(node\d+)-->(node\d+)", mermaid)}
-    # a name with a colon is a stage of another file, which `dvc repro` does not run
-    edges = {edge for edge in edges if not any(":" in name for name in edge)}
-    lines = [f"  {_word(start)} --> {_word(end)}" for start, end in sorted(edges) if start != end]
-    return "\n".join(["```mermaid", "flowchart LR", *lines, "```"])
+    columns: dict[str, pd.Series] = {}
+    for table, title in ((table_1, "{}, {}"), (table_2.rename(columns={"target": "dataset"}), "to {}, {}")):
+        # one layer chosen among four would be the luckiest of them
+        lines = table[table["layer"].isin(["all"]) | table["hidden_units"].isna()]
+        for (dataset, aggregation, _), part in lines.groupby(
+            ["dataset", "aggregation", "classifier"], sort=False
+        ):
+            accuracies = part.set_index(["representation", "hidden_units"])
+            columns[title.format(dataset, IN_SHORT[str(aggregation)])] = accuracies.apply(_accuracy, axis=1)
+    whole = pd.DataFrame(columns).fillna("–").reset_index()
+    whole["hidden_units"] = whole["hidden_units"].map(lambda units: "–" if pd.isna(units) else f"{units:.0f}")
+    whole["representation"] = whole["representation"].map(shown)
+    heads = ["Features", "Units", *columns]
+    rows = [heads, [":--", *["--:"] * (len(heads) - 1)], *whole.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _word(name: str) -> str:
-    return name.removesuffix(".dvc")
+def _accuracy(row: pd.Series) -> str:
+    spread = row["accuracy_std"]
+    return f"{row['accuracy_mean']:.1f}" + ("" if pd.isna(spread) else f"±{spread:.1f}")

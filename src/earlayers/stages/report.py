@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,16 +55,18 @@ def write_tables(results: Findings) -> None:
 
 
 def readme() -> None:
-    """Write the blocks of README.md (tables, measured times, the graph of the stages) and of docs/claims.md.
+    """Write the blocks of README.md (both tables in short, measured times) and of docs/claims.md.
 
     Raises:
         UserError: when a table, a measurement or a marker is missing.
     """
+    import pandas as pd
+
     from earlayers.reporting import claims_page
-    from earlayers.reporting.readme import stage_graph, times
+    from earlayers.reporting.readme import in_short, times
 
     try:
-        tables = [(paths.RESULTS / f"{name}.md").read_text(encoding="utf-8") for name in ("table1", "table2")]
+        tables = [pd.read_csv(paths.RESULTS / f"{name}.csv") for name in ("table1", "table2")]
         measured = read_json(paths.RESULTS / "benchmarks/pipeline.json")
         claims = [read_json(paths.RESULTS / f"{name}.json") for name in ("claims", "variants")]
     except FileNotFoundError as error:
@@ -73,8 +74,7 @@ def readme() -> None:
             f"{error.filename} is missing: run `dvc repro`, which writes the tables, "
             "and benchmarks/pipeline.py, which measures the times"
         ) from None
-    graph = stage_graph(_dag())
-    _write_blocks(README, {"results": "\n".join(tables), "times": times(measured), "dag": graph})
+    _write_blocks(README, {"results": in_short(*tables), "times": times(measured)})
     _write_blocks(CLAIMS, claims_page.blocks(*claims))
 
 
@@ -85,11 +85,6 @@ def _write_blocks(page: Path, blocks: dict[str, str]) -> None:
     for name, content in blocks.items():
         text = replace_block(text, name, content)
     write_text(page, text)
-
-
-def _dag() -> str:
-    command = ["dvc", "dag", "--mermaid"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _write_metrics(results: Findings) -> None:
