@@ -8,6 +8,7 @@ import pandas as pd
 
 from earlayers.errors import UserError
 from earlayers.reporting.names import shown
+from earlayers.reporting.tables import pipes
 
 IN_SHORT = {"none": "single frames", "window": "windows"}
 
@@ -78,8 +79,7 @@ def in_short(table_1: pd.DataFrame, table_2: pd.DataFrame) -> str:
     whole["hidden_units"] = whole["hidden_units"].map(lambda units: "–" if pd.isna(units) else f"{units:.0f}")
     whole["representation"] = whole["representation"].map(shown)
     heads = ["Features", "Units", *columns]
-    rows = [heads, [":--", *["--:"] * (len(heads) - 1)], *whole.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return pipes(heads, whole.astype(str).to_numpy().tolist(), ["l"])
 
 
 def _accuracy(row: pd.Series) -> str:

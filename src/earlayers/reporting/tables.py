@@ -8,6 +8,7 @@ from itertools import product
 
 from earlayers.reporting.names import shown
 from earlayers.reporting.paper import beside
+from earlayers.reporting.paper import cells as paper_cells
 from earlayers.reporting.rows import AGGREGATIONS, TableRow, best
 
 
@@ -166,8 +167,15 @@ def sentence(grid: Grid) -> str:
         f"Accuracy of clips in percent, mean ± standard deviation over {folds} "
         f"{'networks, one of every fold' if grid.source else 'folds'}; classifier: {grid.classifier}. "
         f"Chance is {clips.chance:.1f} %; always naming the largest class ({largest}) gives "
-        f"{clips.largest_share:.1f} %."
+        f"{clips.largest_share:.1f} %.{_additions(grid.methods)}"
     )
+
+
+def _additions(methods: Sequence[str]) -> str:
+    """Name the ways of training that the paper does not have."""
+    papers = {row.representation for row in paper_cells()}
+    others = [shown(method) for method in methods if method not in papers]
+    return f" Not in the paper: {', '.join(others)}." if others else ""
 
 
 def verdict(grid: Grid) -> str:
