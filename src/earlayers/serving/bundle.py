@@ -136,9 +136,7 @@ def write(file: Path, network: Path, forest: Path) -> Passport:
         UserError: when the name ends otherwise, or the model could not be read from the bundle again.
     """
     if file.suffix != ENDING:
-        raise UserError(
-            f"a bundle must end in {ENDING}, found {str(file)!r}: say --bundle {file.stem}{ENDING}"
-        )
+        raise UserError(f"a bundle must end in {ENDING}, found {str(file)!r}: say {file.stem}{ENDING}")
     described = identity.describe(network, forest)
     try:
         content = {name: _home(name, network, forest).joinpath(name).read_bytes() for name in DECIDING}
