@@ -28,15 +28,28 @@ def describe(network: Path, forest: Path) -> dict[str, Any]:
     Raises:
         UserError: when a file is missing or damaged.
     """
-    if (forest / PASSPORT).is_file():
-        passport = read_json(forest / PASSPORT)
-        return {name: passport[name] for name in ("cell", "dataset", "layer", "fold", "commit")}
+    named = _named(network, forest)
+    ours = network.resolve().is_relative_to(paths.model("").resolve())
+    return {"commit": commit(named["cell"]) if ours else "", **named}
+
+
+def name(network: Path, forest: Path) -> str:
+    """The name of a model in tables: its cell and fold."""
+    named = _named(network, forest)
+    return named["cell"] if named["fold"] is None else f"{named['cell']}, fold {named['fold']}"
+
+
+def _named(network: Path, forest: Path) -> dict[str, Any]:
+    """What the files say of themselves; those of a bundle know the commit too."""
     try:
+        if (forest / PASSPORT).is_file():
+            passport = read_json(forest / PASSPORT)
+            return {key: passport[key] for key in ("cell", "dataset", "layer", "fold", "commit")}
         facts, asked = read_json(network / "network.json"), read_json(forest / "forest.json")
         parts = [facts["dataset"], facts["method"], facts["hidden_units"]]
         # a forest that names its classifier names the whole cell
         cell = name_of(*parts, *([asked["classifier"]] if "classifier" in asked else []))
-        named = {
+        return {
             "cell": cell,
             "dataset": facts["dataset"],
             "layer": asked["layer"],
@@ -49,14 +62,6 @@ def describe(network: Path, forest: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{network} and {forest} hold no model that can be read: {error!r}") from None
-    ours = network.resolve().is_relative_to(paths.model("").resolve())
-    return named | {"commit": commit(cell) if ours else ""}
-
-
-def name(network: Path, forest: Path) -> str:
-    """The name of a model in tables: its cell and fold."""
-    named = describe(network, forest)
-    return named["cell"] if named["fold"] is None else f"{named['cell']}, fold {named['fold']}"
 
 
 def commit(cell: str) -> str:

@@ -115,6 +115,7 @@ def find_model(model: Model, fold: int | None) -> tuple[Path, Path]:
 
     if isinstance(model, tuple):
         return model
+    model = str(model)
     if model != CHAMPION and (place := Path(model)).exists():
         if not paths.PARAMS.is_file() or place.resolve() != paths.model(place.name).resolve():
             return bundle.parts(place, fold)
