@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,9 +43,8 @@ def predict(
     table = prediction.predict(files, model, fold, timelines=folder, progress=not quiet)
     if as_json:
         # a number that is missing is null: JSON has no NaN
-        typer.echo(
-            table.to_json(orient="records", lines=True, double_precision=15, force_ascii=False), nl=False
-        )
+        for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+            typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
     if out or not as_json:
         out = out or "predictions.csv"
         write_text(Path(out), table.to_csv(index=False, lineterminator="\n"))

@@ -24,7 +24,7 @@ _NODES = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softmax": "Soft
 def onnx_graph(trained: TrainedNetwork, windowing: Windowing) -> onnx.ModelProto:
     """Write a network with its scaler, and the windows over its layers, as a graph.
 
-    Input `frames`: not standardised, float32, shape (frames, bins), at least one window of them. Outputs:
+    Input `frames`: not standardised, float32, shape (frames, bins); too few for a window give none. Outputs:
     `probabilities` (the network's own), shape (frames, genres); `layer_1`, `layer_2`, ..., shape (frames,
     hidden_units); `windows_1`, `windows_2`, ...: means of the units, then their variances (paper section
     3.3), shape (windows, 2 * hidden_units). What the frames must be, and the genres, stand in the metadata as
