@@ -203,9 +203,7 @@ def test_a_changed_byte_is_noticed(project):
         earlayers.load(BUNDLE)
 
 
-@pytest.mark.parametrize(
-    "name", ["../escaped", "/tmp/escaped", "network.json/../../escaped", "readme.txt", "a/"]
-)
+@pytest.mark.parametrize("name", ["../escaped", "/escaped", "network.json/../../escaped", "readme.txt", "a/"])
 def test_a_member_of_another_name_is_refused_and_nothing_is_written(project, name):
     pack(members() | {name: b"content"})
     with pytest.raises(UserError, match="it may not hold"):

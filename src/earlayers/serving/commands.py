@@ -30,7 +30,7 @@ def predict(
     files: Files,
     model: Model = "champion",
     fold: Fold = None,
-    out: Annotated[str | None, typer.Option(help="the file to write [default: predictions.csv]")] = None,
+    out: Annotated[str | None, typer.Option(help="the file to write, predictions.csv by default")] = None,
     timeline: Timeline = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead, a line a file, to stdout")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="say nothing of what went well")] = False,
@@ -84,7 +84,7 @@ def export(
     bundle: Annotated[
         str | None, typer.Option(metavar="FILE.earlayers", help="the whole model, one file")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="the ONNX file to write [default: network.onnx]")] = None,
+    out: Annotated[str | None, typer.Option(help="the ONNX file to write, network.onnx by default")] = None,
 ) -> None:
     """A model as one file (--bundle), or its network and windows as ONNX."""
     from earlayers.serving import prediction
