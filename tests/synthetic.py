@@ -128,6 +128,11 @@ def write_models(cell: str = CLASSIFIED, folds: int = 2, layer: str = "2", hidde
         forest = RandomForestClassifier(10, random_state=fold).fit(vectors, np.arange(60) % len(GENRES))
         weights = (folder / "network.safetensors").read_bytes()
         facts = {
+            "dataset": dataset,
+            "method": method,
+            "hidden_units": hidden_units,
+            "classifier": FOREST,
+            "fold": fold,
             "network_sha256": hashlib.sha256(weights).hexdigest(),
             "layer": layer,
             "aggregation": "window",

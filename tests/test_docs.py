@@ -1,15 +1,20 @@
-"""The scripts in docs/hessian_free.md work as they are."""
+"""The scripts in docs/hessian_free.md work as they are; what stands in two places is the same in both."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-DOCS = Path(__file__).parents[1] / "docs" / "hessian_free.md"
+import earlayers
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "hessian_free.md"
 
 
 @pytest.mark.parametrize(("number", "lines", "begin"), [(0, 4, "HF "), (1, 3, "KHF ")])
@@ -22,3 +27,18 @@ def test_a_script_to_paste_learns_the_spirals(number, lines, begin) -> None:
     assert len(reports) == lines
     assert all(line.startswith(begin) for line in reports)
     assert float(last.removeprefix("accuracy ")) > 0.95
+
+
+def test_the_dockerfile_runs_readme_s_two_commands() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Two commands")[2]
+    commands = re.findall(r"^(make \w+)", section.partition("```sh")[2].partition("```")[0], re.MULTILINE)
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert lines[-2] == f"RUN {commands[0]}"
+    assert json.loads(lines[-1].removeprefix("CMD ")) == commands[1].split()
+
+
+def test_the_citation_names_this_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == earlayers.__version__
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()  # what its format 1.2.0 demands
+    assert [author["family-names"] for author in citation["references"][0]["authors"]] == ["Sigtia", "Dixon"]

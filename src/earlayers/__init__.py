@@ -15,13 +15,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """`earlayers.predict` and `earlayers.embed`, loaded when they are asked for: they need torch."""
-    if name in ("predict", "embed"):
+    """`earlayers.load`, `predict` and `embed`, loaded when they are asked for: they need torch."""
+    if name in ("load", "predict", "embed"):
         try:
-            from earlayers.serving import prediction
+            from earlayers.serving import loading
         except ModuleNotFoundError as error:
             if error.name != "earlayers.serving":
                 raise
             raise AttributeError(f"earlayers.{name} is in earlayers/serving, which is not here") from None
-        return getattr(prediction, name)
+        return getattr(loading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

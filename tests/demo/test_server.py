@@ -395,7 +395,7 @@ def test_without_a_model_the_command_ends_with_a_sentence(tmp_path, monkeypatch,
 
 @pytest.mark.slow
 def test_the_command_says_its_address_and_ends_well_with_ctrl_c(address):
-    command = [sys.executable, "-m", "earlayers.cli", "demo", "--port", "5810"]
+    command = [sys.executable, "-m", "earlayers", "demo", "--port", "5810"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         words = f"{process.stderr.readline()}{process.stderr.readline()}"

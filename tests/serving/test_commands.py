@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def test_predictions_are_a_csv_file_with_a_row_a_file(project, caplog):
     table = pd.read_csv("out/table.csv", keep_default_na=False)
     assert table["file"].tolist() == ["good.wav", "bad.wav"]
     known = ["file", "genre", "vote_share", "windows", "seconds"]
-    assert list(table.columns) == [*known, "p_high", "p_low", "p_middle", "warnings", "error"]
+    assert list(table.columns) == [*known, "p_high", "p_low", "p_middle", "model", "warnings", "error"]
     assert table["genre"][0] in synthetic.GENRES
     assert table["genre"][1] == ""
     assert "out/table.csv: 2 files, 1 of them could not be read" in caplog.text
@@ -50,3 +51,16 @@ def test_not_one_readable_file_is_an_error_after_the_table_is_written(project):
     with pytest.raises(UserError, match="not one of 1 files could be read"):
         commands.predict(["bad.wav"])
     assert Path("predictions.csv").exists()
+
+
+def test_json_is_one_object_a_file_on_stdout_and_quiet_is_quiet(project, capsys, caplog):
+    with caplog.at_level(logging.INFO):
+        commands.predict(["good.wav", "bad.wav"], as_json=True, quiet=True)
+    said = capsys.readouterr()
+    good, bad = map(json.loads, said.out.splitlines())
+    assert (good["file"], bad["file"]) == ("good.wav", "bad.wav")
+    assert good["model"] == bad["model"] == f"{synthetic.CLASSIFIED}, fold 1"
+    assert bad["error"].startswith("no readable sound format")
+    assert bad["p_low"] is None
+    assert (said.err, caplog.text) == ("", "")
+    assert not Path("predictions.csv").exists()

@@ -1,4 +1,4 @@
-"""The exported graph gives what the network gives, run by another library."""
+"""The exported graph gives what the network and its windows give, run by another library."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from earlayers.audio.scaling import Scaler
+from earlayers.genres.summaries import Windowing
 from earlayers.learning.network import Network, TrainedNetwork
 from earlayers.serving import commands
 from earlayers.serving.exporting import onnx_graph
 from tests import synthetic
 
+WINDOWING = Windowing(length=75, hop=40)
 onnxruntime = pytest.importorskip("onnxruntime", reason="the optional packages of earlayers[onnx]")
 pytest.importorskip("onnx", reason="the optional packages of earlayers[onnx]")
 
@@ -34,16 +36,21 @@ def trained(activation: str, output: str, layers: int = 3, units: int = 50) -> T
     ("activation", "output", "layers"),
     [("relu", "softmax", 3), ("sigmoid", "sigmoid", 3), ("tanh", "softmax", 1)],
 )
-def test_probabilities_and_layers_agree_to_a_hundred_thousandth(activation, output, layers):
+def test_probabilities_layers_and_windows_agree_to_a_hundred_thousandth(activation, output, layers):
     network = trained(activation, output, layers)
     frames = np.abs(np.random.default_rng(1).normal(3, 5, size=(200, 513))).astype(np.float32)
-    session = onnxruntime.InferenceSession(onnx_graph(network).SerializeToString())
-    names = [found.name for found in session.get_outputs()]
-    found = dict(zip(names, session.run(None, {"frames": frames}), strict=True))
-    np.testing.assert_allclose(found["probabilities"], network.probabilities(frames), atol=1e-5)
-    assert names == ["probabilities", *(f"layer_{n}" for n in range(1, layers + 1))]
+    session = onnxruntime.InferenceSession(onnx_graph(network, WINDOWING).SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    results = dict(zip(names, session.run(None, {"frames": frames}), strict=True))
+    np.testing.assert_allclose(results["probabilities"], network.probabilities(frames), atol=1e-5)
+    numbers = range(1, layers + 1)
+    assert names == ["probabilities", *(f"layer_{n}" for n in numbers), *(f"windows_{n}" for n in numbers)]
     for number, values in enumerate(network.activations(frames), start=1):
-        np.testing.assert_allclose(found[f"layer_{number}"], values, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(results[f"layer_{number}"], values, rtol=1e-5, atol=1e-5)
+        # 200 frames hold windows from frames 0, 40, 80, 120 and no fifth
+        windows = [values[start : start + 75].astype(np.float64) for start in (0, 40, 80, 120)]
+        statistics = [np.concatenate([rows.mean(axis=0), rows.var(axis=0)]) for rows in windows]
+        np.testing.assert_allclose(results[f"windows_{number}"], statistics, rtol=1e-5, atol=1e-5)
 
 
 def test_the_file_says_what_frames_it_wants_and_its_genres(tmp_path, monkeypatch):
@@ -56,4 +63,5 @@ def test_the_file_says_what_frames_it_wants_and_its_genres(tmp_path, monkeypatch
     assert json.loads(facts["genres"]) == synthetic.GENRES
     assert json.loads(facts["audio"])["sample_rate_hz"] == 22050
     assert json.loads(facts["fold"]) == 1
+    assert json.loads(facts["windows"]) == {"length": 215, "hop": 107}
     assert session.get_inputs()[0].shape == ["frames", 513]

@@ -35,6 +35,7 @@ def audio(seconds: float = 6.0, name: str = "WAV") -> str:
 def test_every_format_gets_a_genre_and_probabilities(model, name):
     row = requests.answer(model, [audio(name=name)]).iloc[0]
     assert row["error"] == ""
+    assert row["model"] == f"{synthetic.CLASSIFIED}, fold 0"
     assert row["genre"] in synthetic.GENRES
     assert sum(row[f"p_{genre}"] for genre in synthetic.GENRES) == pytest.approx(1)
 
@@ -57,7 +58,9 @@ def test_junk_gets_a_row_with_the_reason_and_no_genre(model, text, error):
     assert table["error"][0].startswith(error)
     assert table["genre"][0] == ""
     assert table["genre"][1] != ""
-    assert np.isfinite(table.drop(columns=["genre", "error"]).to_numpy(float)).all()  # JSON has no NaN
+    assert np.isfinite(
+        table.drop(columns=["genre", "error", "model"]).to_numpy(float)
+    ).all()  # JSON has no NaN
 
 
 def test_more_than_is_allowed_is_not_decoded(model, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from earlayers import champion, params, paths
 from earlayers.cells import classified, name_of
 from earlayers.errors import UserError
 from earlayers.files import read_json
+from earlayers.serving import identity
 from earlayers.serving.prediction import CHAMPION, find_model
 from earlayers.serving.predictor import Predictor, load
 
@@ -69,10 +69,7 @@ class ModelChoice:
 
     def origin(self) -> dict[str, str]:
         """Say which files answer: the commit of the results, "" outside git, and the weights' checksum."""
-        result = paths.result("classify", self.name)
-        commit = _git("log", "-1", "--format=%h", "--", str(result)) if result.is_file() else ""
-        if commit and _git("status", "--porcelain", "--", str(result)):
-            commit += ", changed since"
+        commit = identity.describe(self.network, self.forest)["commit"]
         return {"commit": commit, "weights": read_json(self.forest / "forest.json")["network_sha256"][:12]}
 
 
@@ -140,11 +137,3 @@ def _accuracy(name: str, layer: str) -> float | None:
 def _loaded(network: Path, forest: Path, stamp: tuple[int, ...]) -> Predictor:
     del stamp
     return load(network, forest)
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -19,6 +19,7 @@ import numpy as np
 
 from earlayers import paths
 from earlayers.errors import UserError
+from earlayers.serving import identity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 3600.0  # of a file: more is not looked at, so that a day-long recording fits into memory
 FILES_A_TASK = 16
 CHAMPION = "champion"
+Files = str | Path | Sequence[str | Path]
+Model = str | Path | tuple[Path, Path]
 # found in folders all the same, to be refused by name: a file that is silently left out would be missed
 UNREADABLE = frozenset({".m4a", ".mp4", ".aac", ".wma", ".mka", ".ape", ".wv"})
 
 
 def predict(
-    files: Sequence[str | Path],
-    model: str = CHAMPION,
+    files: Files,
+    model: Model = CHAMPION,
     fold: int | None = None,
     *,
     timelines: Path | None = None,
@@ -43,55 +46,60 @@ def predict(
     """Name the genre of every file: its windows vote (paper sections 3.2 and 3.3).
 
     Args:
-        files: sound files, and folders to be searched for such.
-        model: a cell of the classify stage such as `scores-relu_sgd-50-random_forest`, a folder that holds a
-            network and a forest, or `champion`: the cell with the best validation accuracy.
+        files: sound files, and folders to be searched for such; one alone, or several.
+        model: a cell of the classify stage such as `scores-relu_sgd-50-random_forest`, a bundle or a folder
+            (see `bundle.parts`), the two folders of `find_model`, or `champion`: the cell with the best
+            validation accuracy.
         fold: whose network; the one with the best validation accuracy where None.
         timelines: folder for a picture a file, the probability of every genre over seconds; none where None.
         progress: whether to draw a bar.
 
     Returns:
         A row a file: file, genre, vote_share (of the winner, 0 to 1), windows, seconds, p_<genre> (mean
-        probability over windows), warnings, error (why there is no genre, or "").
+        probability over windows), model (cell and fold), warnings, error (why there is no genre, or "").
 
     Raises:
         UserError: when there is no such model, it cannot be trusted, or no file is found.
     """
     import pandas as pd
 
-    work = partial(_predict_files, _stamped(*find_model(model, fold)), timelines)
+    folders = find_model(model, fold)
+    work = partial(_predict_files, _stamped(*folders), timelines)
     rows = _over_files(work, find_files(files), progress, "predict")
     names = list(dict.fromkeys(name for row in rows for name in row if name not in ("warnings", "error")))
-    return pd.DataFrame(rows, columns=[*names, "warnings", "error"])
+    table = pd.DataFrame(rows, columns=[*names, "model", "warnings", "error"])
+    return table.assign(model=identity.name(*folders))
 
 
 def embed(
-    files: Sequence[str | Path], model: str = CHAMPION, fold: int | None = None, *, progress: bool = False
+    files: Files, model: Model = CHAMPION, fold: int | None = None, *, progress: bool = False
 ) -> pd.DataFrame:
     """Describe every window of every file by the hidden layers (paper section 3.3).
 
     Args:
-        files: sound files, and folders to be searched for such.
+        files: as in `predict`.
         model: as in `predict`.
         fold: as in `predict`.
         progress: whether to draw a bar.
 
     Returns:
         A row a window: file, start_seconds, end_seconds, layer_1, layer_2, ... (each a float32 array: means
-        of the units, then their variances), error. A file that cannot be read has one row with its error.
+        of the units, then their variances), model (cell and fold), error. A file that cannot be read has one
+        row with its error.
 
     Raises:
         UserError: as `predict`.
     """
     import pandas as pd
 
-    work = partial(_embed_files, _stamped(*find_model(model, fold)))
+    folders = find_model(model, fold)
+    work = partial(_embed_files, _stamped(*folders))
     rows = _over_files(work, find_files(files), progress, "embed")
     names = list(dict.fromkeys(name for row in rows for name in row if name != "error"))
-    return pd.DataFrame(rows, columns=[*names, "error"])
+    return pd.DataFrame(rows, columns=[*names, "model", "error"]).assign(model=identity.name(*folders))
 
 
-def find_model(model: str, fold: int | None) -> tuple[Path, Path]:
+def find_model(model: Model, fold: int | None) -> tuple[Path, Path]:
     """Folders of a network and its forest.
 
     Args:
@@ -103,17 +111,22 @@ def find_model(model: str, fold: int | None) -> tuple[Path, Path]:
     """
     from earlayers import champion, params
     from earlayers.cells import classified
+    from earlayers.serving import bundle
 
-    folder = Path(model)
-    if model != CHAMPION and folder.is_dir():
-        return _inside(folder, "network"), _inside(folder, "forest")
+    if isinstance(model, tuple):
+        return model
+    model = str(model)
+    if model != CHAMPION and (place := Path(model)).exists():
+        if not paths.PARAMS.is_file() or place.resolve() != paths.model(place.name).resolve():
+            return bundle.parts(place, fold)
+        model = place.name  # a cell of this project has a best fold
     settings = params.load()
     learned = [cell for cell in classified(settings) if cell.hidden_units is not None]
     if model == CHAMPION:
         cell = champion.choose(settings).cell
     elif not (named := [cell for cell in learned if cell.name == model]):
         known = "\n  ".join([CHAMPION, *(cell.name for cell in learned)])
-        raise UserError(f"there is no model {model!r}: neither a folder nor one of\n  {known}")
+        raise UserError(f"there is no model {model!r}: neither a file or folder nor one of\n  {known}")
     else:
         cell = named[0]
     chosen = champion.best_fold(cell) if fold is None else fold
@@ -126,11 +139,7 @@ def find_model(model: str, fold: int | None) -> tuple[Path, Path]:
     return network, forest
 
 
-def _inside(folder: Path, name: str) -> Path:
-    return folder / name if (folder / name).is_dir() else folder
-
-
-def find_files(files: Sequence[str | Path]) -> list[Path]:
+def find_files(files: Files) -> list[Path]:
     """Named files as they are, and the sound files below named folders, sorted.
 
     Raises:
@@ -138,6 +147,7 @@ def find_files(files: Sequence[str | Path]) -> list[Path]:
     """
     from earlayers.audio.datasets import find_sound
 
+    files = [files] if isinstance(files, str | os.PathLike) else files
     sounds: list[Path] = []
     for path in map(Path, files):
         if not path.is_dir():

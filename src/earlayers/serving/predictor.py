@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from earlayers.errors import UserError
+from earlayers.serving import identity
 
 if TYPE_CHECKING:
     from earlayers.audio.framing import FrontEndFunction
@@ -34,6 +35,7 @@ class Predictor:
         sample_rate_hz: of the waveforms.
         frame_samples: length of a frame.
         hop_samples: from one frame to the next.
+        name: cell and fold.
     """
 
     network: NetworkLayers
@@ -45,6 +47,7 @@ class Predictor:
     sample_rate_hz: int
     frame_samples: int
     hop_samples: int
+    name: str
 
     @property
     def window_seconds(self) -> float:
@@ -133,8 +136,9 @@ def load(network_folder: Path, forest_folder: Path) -> Predictor:
             f"{network_folder}: frames of {front_end.dimensions} numbers do not fit {facts['inputs']} inputs"
         )
     sizes = settings.frame_samples, settings.hop_samples
+    name = identity.name(network_folder, forest_folder)
     return Predictor(
-        layers, forest, forest_facts["layer"], facts["genres"], front_end, windowing, rate_hz, *sizes
+        layers, forest, forest_facts["layer"], facts["genres"], front_end, windowing, rate_hz, *sizes, name
     )
 
 

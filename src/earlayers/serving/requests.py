@@ -29,8 +29,8 @@ def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
         audio: sound files as base64 text.
 
     Returns:
-        A row each: genre, error, vote_share, seconds, p_<genre>; genre is "" and numbers are 0 where error
-        says what was wrong.
+        A row each: genre, error, model (cell and fold), vote_share, seconds, p_<genre>; genre is "" and
+        numbers are 0 where error says what was wrong.
     """
     import pandas as pd
 
@@ -39,14 +39,15 @@ def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
 
 def columns(genres: list[str]) -> list[str]:
     """Columns of the answers."""
-    return ["genre", "error", "vote_share", "seconds", *(f"p_{genre}" for genre in genres)]
+    return ["genre", "error", "model", "vote_share", "seconds", *(f"p_{genre}" for genre in genres)]
 
 
 def _answer_one(predictor: Predictor, text: Any) -> dict[str, Any]:
     from earlayers.audio.decoding import Unreadable
     from earlayers.serving.prediction import row_of_file
 
-    empty = dict.fromkeys(columns(predictor.genres), 0.0) | {"genre": "", "error": ""}
+    empty: dict[str, Any] = dict.fromkeys(columns(predictor.genres), 0.0)
+    empty |= {"genre": "", "error": "", "model": predictor.name}
     try:
         content = _decode_text(text)
         with tempfile.TemporaryDirectory(prefix="earlayers-") as folder:
