@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 app = typer.Typer()
 TOOLS = "Tools"
 SHOWN = 20
+TABLES, ARRAYS = (".csv", ".parquet", ".json"), (".parquet", ".json")
 log = logging.getLogger(__name__)
 Files = Annotated[list[str], typer.Argument(metavar="FILE_OR_FOLDER...", help="sound files and folders")]
 Model = Annotated[str, typer.Option(help="a cell, a folder, or champion")]
 Fold = Annotated[int | None, typer.Option(help="whose network; the best on validation by default")]
-Out = Annotated[str, typer.Option(help="the file to write")]
 Timeline = Annotated[str | None, typer.Option(metavar="DIR", help="for a picture a file")]
+Longest = Annotated[float, typer.Option(help="how much of the beginning of a file is read")]
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -29,47 +30,60 @@ def predict(
     files: Files,
     model: Model = "champion",
     fold: Fold = None,
-    out: Out = "predictions.csv",
+    out: Annotated[str, typer.Option(help="the table: .csv, .parquet or .json")] = "predictions.csv",
     timeline: Timeline = None,
+    longest_seconds: Longest = 3600.0,
 ) -> None:
     """Genres of any sound files, by a trained model."""
-    from earlayers.files import write_text
+    from earlayers.files import check_output, shown
     from earlayers.serving import prediction
 
+    check_output(Path(out), TABLES)
     folder = Path(timeline) if timeline else None
-    table = prediction.predict(files, model, fold, timelines=folder, progress=True)
-    write_text(Path(out), table.to_csv(index=False, lineterminator="\n"))
+    table = prediction.predict(
+        files, model, fold, timelines=folder, progress=True, longest_seconds=longest_seconds
+    )
+    write_table(table, Path(out))
     for row in table.head(SHOWN).to_dict("records"):
-        log.info(
-            "%s: %s",
-            row["file"],
-            row["error"] or f"{row['genre']} ({100 * row['vote_share']:.0f} % of windows)",
-        )
+        genre = f"{row['genre']} ({100 * row['vote_share']:.0f} % of windows)"
+        warned = f"; {row['warnings']}" if row["warnings"] and not row["error"] else ""
+        log.info("%s: %s", shown(row["file"]), shown(row["error"] or f"{genre}{warned}"))
     if len(table) > SHOWN:
         log.info("... and %d more", len(table) - SHOWN)
     _finish(table, out)
 
 
 @app.command(rich_help_panel=TOOLS)
-def embed(files: Files, model: Model = "champion", fold: Fold = None, out: Out = "features.parquet") -> None:
+def embed(
+    files: Files,
+    model: Model = "champion",
+    fold: Fold = None,
+    out: Annotated[str, typer.Option(help="the table: .parquet or .json")] = "features.parquet",
+    longest_seconds: Longest = 3600.0,
+) -> None:
     """Hidden activations of any sound files, a row a window."""
-    from earlayers.files import replacing
+    from earlayers.files import check_output
     from earlayers.serving import prediction
 
-    table = prediction.embed(files, model, fold, progress=True)
-    with replacing(Path(out)) as temporary:
-        table.to_parquet(temporary, index=False)
+    check_output(Path(out), ARRAYS)
+    table = prediction.embed(files, model, fold, progress=True, longest_seconds=longest_seconds)
+    write_table(table, Path(out))
     _finish(table, out)
 
 
 @app.command(rich_help_panel=TOOLS)
-def export(model: Model = "champion", fold: Fold = None, out: Out = "network.onnx") -> None:
+def export(
+    model: Model = "champion",
+    fold: Fold = None,
+    out: Annotated[str, typer.Option(help="the graph: .onnx")] = "network.onnx",
+) -> None:
     """The network of a model as ONNX; the forest stays behind."""
-    from earlayers.files import replacing
+    from earlayers.files import check_output, replacing
     from earlayers.learning.network import load_network
     from earlayers.serving import prediction
     from earlayers.serving.exporting import onnx_graph
 
+    check_output(Path(out), [".onnx"])
     network, _ = prediction.find_model(model, fold)
     content = onnx_graph(load_network(network)).SerializeToString()
     with replacing(Path(out)) as temporary:
@@ -77,11 +91,34 @@ def export(model: Model = "champion", fold: Fold = None, out: Out = "network.onn
     log.info("%s: the network of %s, %d kB", out, network, len(content) // 1000)
 
 
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table in the format that the ending says; names are data, so CSV holds no formula.
+
+    Args:
+        table: rows of `predict` or `embed`.
+        path: with an ending of `TABLES`.
+    """
+    from earlayers.files import cell, replacing
+
+    with replacing(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            safe = table.rename(columns=cell).map(cell)
+            # written as bytes: a text file would turn the ends of lines into the system's own
+            temporary.write_bytes(safe.to_csv(index=False, lineterminator="\n").encode("utf-8"))
+        elif path.suffix.lower() == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_json(temporary, orient="records", indent=1, force_ascii=False, double_precision=15)
+
+
 def _finish(table: pd.DataFrame, out: str) -> None:
+    from earlayers.files import shown
+
     bad = table[table["error"] != ""]
     files = table["file"].nunique()
-    log.info("%s: %d files, %d of them could not be read", out, files, len(bad))
+    log.info("%s: %d files, %d of them could not be read", shown(out), files, len(bad))
     if len(bad) == files:
         raise UserError(
-            f"not one of {files} files could be read, see {out}; the first: {bad['error'].iloc[0]}"
+            f"not one of {files} files could be read, see {shown(out)}; the first: "
+            f"{shown(bad['file'].iloc[0])}: {bad['error'].iloc[0]}"
         )

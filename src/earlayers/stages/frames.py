@@ -135,8 +135,8 @@ def _refuse_vanished_genres(folder: Path, rows: Sequence[dict[str, object]]) -> 
     for row in rows:
         if row["genre"] not in used:
             raise UserError(
-                f"{folder}: not one file of genre {row['genre']!r} is usable, so it would vanish: mend its files "
-                f"or remove them all; the first is {row['path']}: {row['reason']}"
+                f"{folder}: not one file of genre {row['genre']!r} is usable, so it would vanish: "
+                f"mend its files or remove them all; the first is {row['path']}: {row['reason']}"
             )
 
 

@@ -112,7 +112,7 @@ def signature(genres: list[str]) -> ModelSignature:
     """
     from earlayers.serving import requests
 
-    texts, numbers = requests.columns(genres)[:2], requests.columns(genres)[2:]
+    texts, numbers = requests.columns(genres)[:3], requests.columns(genres)[3:]
     outputs: list[Any] = [ColSpec(DataType.string, name) for name in texts]
     outputs += [ColSpec(DataType.double, name) for name in numbers]
     return ModelSignature(Schema([ColSpec(DataType.string, "audio")]), Schema(outputs))
