@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 from earlayers.errors import UserError
 
 LONGEST_NAME_BYTES = 255  # of one part of a path, on every usual file system
+ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, what turns the direction of text, ends of lines
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a cell
 
 
@@ -147,9 +151,25 @@ def shown(name: object) -> str:
     """A name as one line of text: what a terminal would obey, and bytes that are no UTF-8, as escapes."""
     text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ESCAPED
+        else character
         for character in text
     )
+
+
+class SafeLines(logging.Formatter):
+    """Log lines on which no name can move the cursor or colour the terminal; line ends stay."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return safe_lines(super().format(record))
+
+
+def safe_lines(text: str) -> str:
+    """A text of several lines, each as `shown` gives it; tabulators stay."""
+    parts = re.split(r"([\n\t])", text)
+    return "".join(part if part in ("\n", "\t") else shown(part) for part in parts)
 
 
 def cell(value: object) -> object:

@@ -57,7 +57,9 @@ def test_junk_gets_a_row_with_the_reason_and_no_genre(model, text, error):
     assert table["error"][0].startswith(error)
     assert table["genre"][0] == ""
     assert table["genre"][1] != ""
-    assert np.isfinite(table.drop(columns=["genre", "error", "warnings"]).to_numpy(float)).all()  # JSON has no NaN
+    assert np.isfinite(
+        table.drop(columns=["genre", "error", "warnings"]).to_numpy(float)
+    ).all()  # JSON has no NaN
 
 
 def test_more_than_is_allowed_is_not_decoded(model, monkeypatch):

@@ -270,8 +270,7 @@ def _read_chain(
                     break
                 parts.append(link.read(most - read, dtype="float32", always_2d=True))
         except soundfile.SoundFileError as error:
-            warnings.append(f"damaged from the {used + 1}. of {len(links)} streams on: {error}")
-            break
+            raise Unreadable(f"truncated or damaged: {used + 1}. of {len(links)} streams: {error}") from None
         read, used = read + len(parts[-1]), used + 1
     if read == 0:
         raise Unreadable("no samples: a header only")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,9 +45,7 @@ def predict(
     )
     write_table(table, Path(out))
     for row in table.head(SHOWN).to_dict("records"):
-        genre = f"{row['genre']} ({100 * row['vote_share']:.0f} % of windows)"
-        warned = f"; {row['warnings']}" if row["warnings"] and not row["error"] else ""
-        log.info("%s: %s", shown(row["file"]), shown(row["error"] or f"{genre}{warned}"))
+        log.info("%s: %s", shown(row["file"]), shown(row["error"] or _answer(row)))
     if len(table) > SHOWN:
         log.info("... and %d more", len(table) - SHOWN)
     _finish(table, out)
@@ -109,6 +107,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             table.to_parquet(temporary, index=False)
         else:
             table.to_json(temporary, orient="records", indent=1, force_ascii=False, double_precision=15)
+
+
+def _answer(row: dict[Any, Any]) -> str:
+    warned = f"; {row['warnings']}" if row["warnings"] else ""
+    return f"{row['genre']} ({100 * row['vote_share']:.0f} % of windows){warned}"
 
 
 def _finish(table: pd.DataFrame, out: str) -> None:

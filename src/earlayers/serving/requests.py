@@ -32,8 +32,8 @@ def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
         audio: sound files as base64 text.
 
     Returns:
-        A row each: genre, error, warnings, vote_share, seconds, read_seconds, p_<genre>; genre is "" and numbers are 0
-        where error says what was wrong. A file is read in part where read_seconds is less than seconds.
+        A row each: genre, error, warnings, vote_share, seconds, read_seconds, p_<genre>; genre is "" and
+        numbers are 0 where error says what was wrong; warnings say where a file was read in part.
     """
     import pandas as pd
 
@@ -43,15 +43,8 @@ def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
 
 def columns(genres: list[str]) -> list[str]:
     """Columns of the answers."""
-    return [
-        "genre",
-        "error",
-        "warnings",
-        "vote_share",
-        "seconds",
-        "read_seconds",
-        *(f"p_{genre}" for genre in genres),
-    ]
+    texts, numbers = ["genre", "error", "warnings"], ["vote_share", "seconds", "read_seconds"]
+    return [*texts, *numbers, *(f"p_{genre}" for genre in genres)]
 
 
 def _answer_one(predictor: Predictor, text: Any, number: int) -> dict[str, Any]:
