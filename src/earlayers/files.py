@@ -114,6 +114,7 @@ def check_output(path: Path, endings: Sequence[str] = ()) -> str:
     Raises:
         UserError: when it cannot be written, saying why and what to do.
     """
+    _check_names(path)
     ending = path.suffix.lower()
     if path.is_dir():
         raise UserError(f"{shown(path)} is a folder: name the file to write in it")
@@ -125,10 +126,6 @@ def check_output(path: Path, endings: Sequence[str] = ()) -> str:
     if path.exists() and not path.is_file():
         raise UserError(f"{shown(path)} is no file of bytes and cannot be replaced: name another")
     check_output_folder(path.parent)
-    if _bytes(path.name) > LONGEST_NAME_BYTES:
-        raise UserError(
-            f"{shown(path)}: a name holds at most {LONGEST_NAME_BYTES} bytes: choose a shorter one"
-        )
     return ending
 
 
@@ -138,6 +135,7 @@ def check_output_folder(folder: Path) -> None:
     Raises:
         UserError: when they cannot, saying why.
     """
+    _check_names(folder)
     place = folder
     while not place.exists() and place != place.parent and not place.is_symlink():
         place = place.parent
@@ -145,6 +143,13 @@ def check_output_folder(folder: Path) -> None:
         raise UserError(f"{shown(folder)}: {shown(place)} is no folder: choose another place")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f"{shown(folder)}: nothing may be written into {shown(place)}: choose another place")
+
+
+def _check_names(path: Path) -> None:
+    if max(map(_bytes, path.parts), default=0) > LONGEST_NAME_BYTES:
+        raise UserError(
+            f"{shown(path)}: a name holds at most {LONGEST_NAME_BYTES} bytes: choose a shorter one"
+        )
 
 
 def shown(name: object) -> str:

@@ -45,11 +45,13 @@ def check(folder: Path, content: bytes) -> None:
     try:
         decoded = decode(path, RATE, 1.0, 0.01)
     except Unreadable as reason:
-        assert str(reason)
+        words = str(reason)
     else:
+        words = "read"
         assert np.isfinite(decoded.waveform).all()
         assert 0 < len(decoded.waveform) <= RATE
         assert decoded.file_seconds is None or decoded.file_seconds >= decoded.seconds
+    assert words
     assert time.perf_counter() - start < LONGEST
 
 

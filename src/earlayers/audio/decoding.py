@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import mmap
+import os
 import re
 import stat
 from collections import deque
@@ -184,7 +185,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], *, threa
 
 def _read(path: Path, sample_rate_hz: int, seconds: float, most_values: float) -> _Beginning:
     links = _ogg_links(path)
-    source = io.BytesIO(_part(path, links[0])) if len(links) > 1 else path
+    source = io.BytesIO(_part(path, links[0])) if len(links) > 1 else os.fsencode(path)
     with _open(path, source) as sound:
         rate_hz = _checked(sound)
         seconds = min(seconds, most_values / (sound.channels * rate_hz))

@@ -163,7 +163,7 @@ def find_files(files: Sequence[str | Path]) -> list[Path]:
 
     sounds: list[Path] = []
     for path in map(Path, files):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112 - which is true or false for any name
             sounds.append(path)
             continue
         contents = search(path)
@@ -263,7 +263,7 @@ def _decode(
 ) -> Decoded:
     from earlayers.audio.decoding import Unreadable, decode
 
-    if file.is_dir():
+    if os.path.isdir(file):  # noqa: PTH112
         try:
             os.listdir(file)  # noqa: PTH208
         except OSError as error:

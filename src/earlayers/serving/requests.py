@@ -22,6 +22,7 @@ LONGEST_SECONDS = 600.0  # of one file; more is not looked at
 # samples times channels of one file: ten minutes at 48 kHz in stereo, 2.5 at 192 kHz; four bytes each
 MOST_VALUES = LONGEST_SECONDS * 96_000
 MOST_FILES = 32  # of one request; with ten minutes each, some minutes of work
+MOST_MEGABYTES, MOST_WAIT_SECONDS = 1000, 60  # that one file costs at most, measured by the tests
 
 
 def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
