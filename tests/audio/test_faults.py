@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,16 @@ class TestHeadersThatClaim:
         fields = struct.pack("<H", channels), struct.pack("<H", 2 * channels)
         path = write(tmp_path / "a.wav", patched(content(), (22, fields[0]), (32, fields[1])))
         assert reason(path) == f"damaged header: {channels} channels, at most 64 are read"
+
+    @pytest.mark.parametrize("rate_hz", [1000, 1001, 22049, 22051, 44099, 191_999, 767_999])
+    def test_an_odd_rate_costs_a_second_and_gives_its_sound(self, tmp_path, rate_hz):
+        path = tmp_path / "a.wav"
+        soundfile.write(path, tone(200, 2.0, rate_hz), rate_hz)
+        start = time.perf_counter()
+        decoded = decode(path, RATE, 2.0, 1.0)
+        assert time.perf_counter() - start < 10  # the kernel of an odd rate once took 16 s and 5 GB
+        peak = np.abs(np.fft.rfft(decoded.waveform[:22050] * np.hanning(22050))).argmax()
+        assert abs(peak - 200) <= 1
 
     def test_a_length_of_a_month_costs_no_memory(self, tmp_path):
         data = patched(content("FLAC"), (21, b"\xff"), (22, b"\xff" * 4))

@@ -380,12 +380,16 @@ def _promised_samples(sound: Any, path: Path) -> float:
 
 
 def _ogg_ends(path: Path) -> bool:
-    """Whether the last page of an Ogg stream carries the end-of-stream flag."""
+    """Whether the last page of an Ogg stream carries the end-of-stream flag and is whole."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - OGG_TAIL_BYTES))
         tail = file.read()
-    flags = tail.rfind(b"OggS") + 5
-    return 5 <= flags < len(tail) and bool(tail[flags] & 4)
+    page = tail.rfind(b"OggS")
+    if page < 0 or len(tail) < page + 27:
+        return False
+    lengths = tail[page + 27 : page + 27 + tail[page + 26]]
+    is_whole = len(tail) >= page + 27 + tail[page + 26] + sum(lengths)
+    return is_whole and bool(tail[page + 5] & 4)
 
 
 def _mp3_counts_frames(path: Path) -> bool:
