@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from earlayers import files
@@ -32,3 +36,30 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "result.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def dead():
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.faults
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path, dead):
+    for left in (f".table.{dead}.tmp", f".table.{os.getpid()}.tmp"):  # the second: our number, used again
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "half").touch()
+    with files.replacing_folder(tmp_path / "table") as temporary:
+        assert list(temporary.iterdir()) == []
+    (tmp_path / f".a.json.{dead}.tmp").touch()
+    files.write_json(tmp_path / "a.json", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "table"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["a" * 251 + ".csv", "\N{HANGUL SYLLABLE GA}" * 83 + ".csv"])
+def test_the_longest_names_are_written(tmp_path, name):
+    files.write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from earlayers import __version__, paths
+from earlayers import __version__, files, paths
 from earlayers.cells import name_of
 from earlayers.errors import UserError
 
@@ -185,7 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         Exception: a fault of ours, with its traceback; Python then ends with status 1.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(files.SafeLines("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     interrupts = _count_interrupts()
     try:
         status = _status(arguments)
@@ -222,7 +224,7 @@ def _status(arguments: Sequence[str] | None) -> int:
     except SystemExit as end:  # typer ends every command so; it makes 130 of Ctrl-C
         return int(end.code or 0)
     except UserError as error:
-        print(f"earlayers: {error}", file=sys.stderr)
+        print(f"earlayers: {files.safe_lines(str(error))}", file=sys.stderr)
         return EXIT_USER
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from earlayers.errors import UserError
+
+LONGEST_NAME_BYTES = 255  # of one part of a path, on every usual file system
+ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, what turns the direction of text, ends of lines
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a cell
 
 
 @contextmanager
@@ -20,10 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
         path: the file to be written; its folder is made where missing.
 
     Yields:
-        The temporary path to write to. It is removed when the block raises.
+        The temporary path to write to. It is removed when the block raises; what a killed process left
+        behind is removed by the next writer of the same path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_leftovers(path)
+    temporary = _temporary(path)
     try:
         yield temporary
         # without the flush a power cut could leave the new name on empty content
@@ -46,10 +57,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         behind is removed by the next writer of the same path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if not _is_alive(int(left.suffixes[-2][1:])):
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_leftovers(path)
+    temporary = _temporary(path)
+    # what bears our number and is not ours was left by a process that had it before
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -62,6 +73,113 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A hidden name beside `path`, of this process, that no file system finds too long."""
+    tail = f".{os.getpid()}.tmp"
+    return path.with_name(f".{shortened(path.name, LONGEST_NAME_BYTES - 1 - len(tail))}{tail}")
+
+
+def _remove_leftovers(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        owner = left.name.split(".")[-2]
+        if not owner.isdigit() or _is_alive(int(owner)):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def shortened(name: str, most_bytes: int) -> str:
+    """Cut a name to a number of bytes, its beginning first, never inside a character."""
+    return os.fsencode(name)[-most_bytes:].decode("utf-8", "ignore") if _bytes(name) > most_bytes else name
+
+
+def _bytes(name: str) -> int:
+    return len(os.fsencode(name))
+
+
+def check_output(path: Path, endings: Sequence[str] = ()) -> str:
+    """Make sure, before any work, that a file can be written in the end.
+
+    Args:
+        path: of the file.
+        endings: that are known, such as `.csv`; any where empty.
+
+    Returns:
+        The ending, in lower case.
+
+    Raises:
+        UserError: when it cannot be written, saying why and what to do.
+    """
+    _check_names(path)
+    ending = path.suffix.lower()
+    if path.is_dir():
+        raise UserError(f"{shown(path)} is a folder: name the file to write in it")
+    if endings and ending not in endings:
+        raise UserError(
+            f"{shown(path)}: the ending says the format, one of {', '.join(endings)}; "
+            f"found {ending or 'none'!r}"
+        )
+    if path.exists() and not path.is_file():
+        raise UserError(f"{shown(path)} is no file of bytes and cannot be replaced: name another")
+    check_output_folder(path.parent)
+    return ending
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make sure, before any work, that files can be written into a folder, made where it is missing.
+
+    Raises:
+        UserError: when they cannot, saying why.
+    """
+    _check_names(folder)
+    place = folder
+    while not place.exists() and place != place.parent and not place.is_symlink():
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"{shown(folder)}: {shown(place)} is no folder: choose another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{shown(folder)}: nothing may be written into {shown(place)}: choose another place")
+
+
+def _check_names(path: Path) -> None:
+    if max(map(_bytes, path.parts), default=0) > LONGEST_NAME_BYTES:
+        raise UserError(
+            f"{shown(path)}: a name holds at most {LONGEST_NAME_BYTES} bytes: choose a shorter one"
+        )
+
+
+def shown(name: object) -> str:
+    """A name as one line of text: what a terminal would obey, and bytes that are no UTF-8, as escapes."""
+    text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ESCAPED
+        else character
+        for character in text
+    )
+
+
+class SafeLines(logging.Formatter):
+    """Log lines on which no name can move the cursor or colour the terminal; line ends stay."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return safe_lines(super().format(record))
+
+
+def safe_lines(text: str) -> str:
+    """A text of several lines, each as `shown` gives it; tabulators stay."""
+    parts = re.split(r"([\n\t])", text)
+    return "".join(part if part in ("\n", "\t") else shown(part) for part in parts)
+
+
+def cell(value: object) -> object:
+    """A cell of a CSV file: a text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _is_alive(process: int) -> bool:

@@ -32,7 +32,7 @@ def test_predictions_are_a_csv_file_with_a_row_a_file(project, caplog):
         commands.predict(["good.wav", "bad.wav"], out="out/table.csv")
     table = pd.read_csv("out/table.csv", keep_default_na=False)
     assert table["file"].tolist() == ["good.wav", "bad.wav"]
-    known = ["file", "genre", "vote_share", "windows", "seconds"]
+    known = ["file", "genre", "vote_share", "windows", "seconds", "read_seconds"]
     assert list(table.columns) == [*known, "p_high", "p_low", "p_middle", "model", "warnings", "error"]
     assert table["genre"][0] in synthetic.GENRES
     assert table["genre"][1] == ""

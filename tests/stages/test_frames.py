@@ -112,6 +112,29 @@ def test_nothing_but_bad_files_stops_the_run_whatever_is_allowed(mine, workplace
         frames.run("mine")
 
 
+@pytest.mark.faults
+def test_a_genre_of_nothing_but_bad_files_stops_the_run_whatever_is_allowed(mine, workplace):
+    write_params(workplace, max_bad_fraction=0.5)
+    for path in (mine / "b").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"not one file of genre 'b' is usable.*b/b_00\.wav: empty file"):
+        frames.run("mine")
+    assert not MINE.exists()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("command", ["frames", "data"])
+def test_renamed_files_are_named_by_the_stage_and_by_data(mine, caplog, capsys, command):
+    for number in (1, 2):
+        (mine / f"b/b_0{number}.wav").rename(mine / f"b/b_0{number}.m4a")
+    assert cli.main([command, "mine"]) == 0
+    assert "data/mine/b: left out: 2 .m4a; where they are music, convert them first" in caplog.text
+    for path in (mine / "c").iterdir():
+        path.rename(path.with_suffix(".webm"))
+    assert cli.main([command, "mine"]) == 2
+    assert "data/mine/c holds no sound file that is read here (10 .webm)" in capsys.readouterr().err
+
+
 def test_gtzan_with_its_corrupt_clip_gives_all_the_others(workplace, caplog):
     write_params(workplace, layout="gtzan")
     make_corpus(workplace / "made", genres=("blues", "jazz"), clips=20, seconds=5.6, extension="au")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -18,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from earlayers.audio.searching import check_genres, find_sound, search_dataset
 from earlayers.audio.splitting import Split
 from earlayers.errors import UserError
 from earlayers.settings import Kind
 
 log = logging.getLogger(__name__)
 
-SOUND = frozenset({".wav", ".au", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
 # clips of fma_small that hold no sound or next to none, by the dataset's own list of known issues
 FMA_BROKEN = frozenset({98565, 98567, 98569, 99134, 108925, 133297})
 FMA_COLUMNS = (("set", "subset"), ("set", "split"), ("track", "genre_top"), ("artist", "id"))
@@ -109,7 +108,8 @@ class Folders(Dataset):
 
     def listed(self, folder: Path) -> list[Track]:
         """See `Dataset`."""
-        paths = find_sound(folder)
+        contents = search_dataset(folder)
+        paths = contents.sounds
         listing = folder / "tracks.csv"
         if listing.is_file():
             return _listed(listing, set(paths))
@@ -118,6 +118,8 @@ class Folders(Dataset):
             log.warning(
                 "%s: %d sound files outside any genre's folder are left out", folder, len(paths) - len(tracks)
             )
+        for warning in check_genres(folder, contents, {track.genre for track in tracks}) if tracks else ():
+            log.warning(warning)
         return tracks
 
 
@@ -134,12 +136,18 @@ class Gtzan(Dataset):
         """See `Dataset`."""
         for name in ("genres", "genres_original", "Data/genres_original", ""):
             base = folder / name
-            paths = [path for path in find_sound(base) if path.count("/") == 1] if base.is_dir() else []
+            if not base.is_dir():
+                continue
+            contents = search_dataset(base)
+            paths = [path for path in contents.sounds if path.count("/") == 1]
             if paths:
                 break
         prefix = f"{name}/" if name else ""
         tracks = [Track(prefix + path, path.split("/")[0]) for path in paths]
         genres = Counter(track.genre for track in tracks)
+        if tracks:
+            for warning in check_genres(base, contents, genres):
+                log.warning(warning)
         if tracks and (len(genres) != 10 or set(genres.values()) != {100}):
             log.warning(
                 "%s: GTZAN has 100 clips in each of ten genres; found %s",
@@ -222,48 +230,6 @@ class FmaSmall(Dataset):
                     tracks.append(Track(path, row[genre], row[artist], parts[row[split]]))
         log.info("%s: clips %s are known to hold no sound or next to none", folder, sorted(FMA_BROKEN))
         return tracks
-
-
-def find_sound(folder: Path) -> list[str]:
-    """Every sound file below a folder, by its ending.
-
-    Links to folders are followed, also out of `folder`, but each real folder is read once: a loop of links
-    ends, and nothing is counted twice. Hidden files are passed over.
-
-    Returns:
-        Paths relative to `folder`, with forward slashes, sorted.
-
-    Raises:
-        UserError: when a folder cannot be read or a name is not valid UTF-8.
-    """
-    paths: list[str] = []
-    seen: set[str] = set()
-    real, linked = [""], list[str]()
-    while real or linked:
-        # real folders first, so that a file is listed under its own place and not under a link's
-        inside = real.pop() if real else linked.pop(0)
-        place = os.path.realpath(folder / inside)
-        if place in seen:
-            continue
-        seen.add(place)
-        for name in _names(folder / inside):
-            path = f"{inside}/{name}" if inside else name
-            if (folder / path).is_dir():
-                (linked if (folder / path).is_symlink() else real).append(path)
-            elif Path(name).suffix.lower() in SOUND:
-                paths.append(path)
-    return sorted(paths)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
-    for name in names:
-        if any("\ud800" <= character <= "\udfff" for character in name):
-            raise UserError(f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8: rename it")
-    return names
 
 
 def _listed(listing: Path, on_disk: set[str]) -> list[Track]:

@@ -5,6 +5,7 @@ To add a front end is to write one subclass of `FrontEnd` here, and to name it i
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import traceback
@@ -27,6 +28,7 @@ Positive = Annotated[int, Field(gt=0)]
 LOADER = "torchaudio._extension.utils"
 _IMPORTING = threading.Lock()
 LARGEST_RATIO = 2000
+LARGEST_KERNEL = 2 * LARGEST_RATIO**2  # numbers: what an odd rate near 44.1 kHz needs, a second of work
 FRAMES_IN_CACHE = 128
 KERNEL_PHASES = 16  # measured: a convolution with fewer output channels is slow
 
@@ -201,7 +203,7 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """
     import torch
 
-    if from_hz == to_hz:
+    if _ratio(from_hz, to_hz) == 1:
         return waveform
     with torch.inference_mode():
         return _resampler(from_hz, to_hz)(torch.from_numpy(waveform)).numpy()
@@ -209,17 +211,22 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 def resampling_margin(from_hz: int, to_hz: int) -> int:
     """Samples after a moment that influence the resampled value at it: what to read beyond a cut."""
-    if from_hz == to_hz:
+    if _ratio(from_hz, to_hz) == 1:
         return 0
     kernel = _resampler(from_hz, to_hz)
     return kernel.width + kernel.orig_freq
 
 
-@lru_cache(maxsize=64)
-def _resampler(from_hz: int, to_hz: int) -> Any:
+def _ratio(from_hz: int, to_hz: int) -> Fraction:
     # the kernel has about from * to / gcd^2 entries: gigabytes for an odd rate such as 44099 Hz. A ratio of
     # small numbers is exact for every usual rate and within half a cent of pitch for any other
-    ratio = Fraction(from_hz, to_hz).limit_denominator(LARGEST_RATIO)
+    largest = min(LARGEST_RATIO, math.isqrt(max(1, LARGEST_KERNEL * to_hz // from_hz)))
+    return Fraction(from_hz, to_hz).limit_denominator(largest)
+
+
+@lru_cache(maxsize=64)
+def _resampler(from_hz: int, to_hz: int) -> Any:
+    ratio = _ratio(from_hz, to_hz)
     return _widened(torchaudio().transforms.Resample(ratio.numerator, ratio.denominator))
 
 

@@ -9,8 +9,11 @@ Three lines:
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +22,23 @@ import numpy as np
 
 from earlayers import paths
 from earlayers.errors import UserError
+from earlayers.files import LONGEST_NAME_BYTES, check_output_folder, shortened, shown
 from earlayers.serving import identity
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from earlayers.audio.decoding import Decoded
     from earlayers.serving.predictor import Predictor
 
+log = logging.getLogger(__name__)
 LONGEST_SECONDS = 3600.0  # of a file: more is not looked at, so that a day-long recording fits into memory
 FILES_A_TASK = 16
 CHAMPION = "champion"
 Files = str | Path | Sequence[str | Path]
 Model = str | Path | tuple[Path, Path]
-# found in folders all the same, to be refused by name: a file that is silently left out would be missed
-UNREADABLE = frozenset({".m4a", ".mp4", ".aac", ".wma", ".mka", ".ape", ".wv"})
+MOST_SECONDS = 86_400.0  # that may be asked for: a day takes some 8 GB
+PICTURE = ".png"
 
 
 def predict(
@@ -42,6 +48,7 @@ def predict(
     *,
     timelines: Path | None = None,
     progress: bool = False,
+    longest_seconds: float = LONGEST_SECONDS,
 ) -> pd.DataFrame:
     """Name the genre of every file: its windows vote (paper sections 3.2 and 3.3).
 
@@ -53,26 +60,38 @@ def predict(
         fold: whose network; the one with the best validation accuracy where None.
         timelines: folder for a picture a file, the probability of every genre over seconds; none where None.
         progress: whether to draw a bar.
+        longest_seconds: how much of the beginning of a file is read; of a longer file `seconds` says the
+            length (what was read, where the file does not say), `read_seconds` and a warning what was read.
 
     Returns:
-        A row a file: file, genre, vote_share (of the winner, 0 to 1), windows, seconds, p_<genre> (mean
-        probability over windows), model (cell and fold), warnings, error (why there is no genre, or "").
+        A row a file: file, genre, vote_share (of the winner, 0 to 1), windows, seconds, read_seconds,
+        p_<genre> (mean probability over windows), model (cell and fold), warnings, error (why there is no
+        genre, or "").
 
     Raises:
-        UserError: when there is no such model, it cannot be trusted, or no file is found.
+        UserError: when there is no such model, it cannot be trusted, no file is found, or pictures cannot be
+            written.
     """
     import pandas as pd
 
+    check_seconds(longest_seconds)
+    paths_of_files = find_files(files)
+    pictures = picture_files(timelines, paths_of_files) if timelines is not None else {}
     folders = find_model(model, fold)
-    work = partial(_predict_files, _stamped(*folders), timelines)
-    rows = _over_files(work, find_files(files), progress, "predict")
+    work = partial(_predict_files, _stamped(*folders), pictures, longest_seconds)
+    rows = _over_files(work, paths_of_files, progress, "predict")
     names = list(dict.fromkeys(name for row in rows for name in row if name not in ("warnings", "error")))
     table = pd.DataFrame(rows, columns=[*names, "model", "warnings", "error"])
     return table.assign(model=identity.name(*folders))
 
 
 def embed(
-    files: Files, model: Model = CHAMPION, fold: int | None = None, *, progress: bool = False
+    files: Files,
+    model: Model = CHAMPION,
+    fold: int | None = None,
+    *,
+    progress: bool = False,
+    longest_seconds: float = LONGEST_SECONDS,
 ) -> pd.DataFrame:
     """Describe every window of every file by the hidden layers (paper section 3.3).
 
@@ -81,6 +100,7 @@ def embed(
         model: as in `predict`.
         fold: as in `predict`.
         progress: whether to draw a bar.
+        longest_seconds: how much of the beginning of a file is read; a longer one is named in the log.
 
     Returns:
         A row a window: file, start_seconds, end_seconds, layer_1, layer_2, ... (each a float32 array: means
@@ -92,8 +112,9 @@ def embed(
     """
     import pandas as pd
 
+    check_seconds(longest_seconds)
     folders = find_model(model, fold)
-    work = partial(_embed_files, _stamped(*folders))
+    work = partial(_embed_files, _stamped(*folders), longest_seconds)
     rows = _over_files(work, find_files(files), progress, "embed")
     names = list(dict.fromkeys(name for row in rows for name in row if name != "error"))
     return pd.DataFrame(rows, columns=[*names, "model", "error"]).assign(model=identity.name(*folders))
@@ -142,32 +163,85 @@ def find_model(model: Model, fold: int | None) -> tuple[Path, Path]:
 def find_files(files: Files) -> list[Path]:
     """Named files as they are, and the sound files below named folders, sorted.
 
+    What is sound by its ending and cannot be read is among them, and so are folders that cannot be searched:
+    each gets a row that says why. A file that is named twice is taken once.
+
     Raises:
         UserError: when nothing is found.
     """
-    from earlayers.audio.datasets import find_sound
+    from earlayers.audio.searching import search
 
     files = [files] if isinstance(files, str | os.PathLike) else files
     sounds: list[Path] = []
     for path in map(Path, files):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112 - which is true or false for any name
             sounds.append(path)
             continue
-        others = (Path(place) / name for place, _, names in os.walk(path) for name in names)
-        refused = [other for other in others if other.suffix.lower() in UNREADABLE]
-        sounds += sorted([*refused, *(path / name for name in find_sound(path))])
+        contents = search(path)
+        # what a link leads to is in the list already
+        unsearched = [inside for inside, why in contents.skipped.items() if "cannot be read" in why]
+        sounds += [path / name for name in sorted([*contents.sounds, *contents.unreadable, *unsearched])]
     if not sounds:
-        raise UserError(f"no sound file in {', '.join(map(str, files)) or 'an empty list'}")
-    return sounds
+        raise UserError(f"no sound file in {', '.join(shown(file) for file in files) or 'an empty list'}")
+    return list(dict.fromkeys(sounds))
 
 
-def row_of_file(predictor: Predictor, file: Path, longest_seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
+def check_seconds(longest_seconds: float) -> None:
+    """Make sure that a limit on the length of files is one.
+
+    Raises:
+        UserError: otherwise.
+    """
+    if not (math.isfinite(longest_seconds) and 0 < longest_seconds <= MOST_SECONDS):
+        raise UserError(
+            f"a file is read up to a second between 0 and {MOST_SECONDS:g}, found {longest_seconds:g}: "
+            "choose another limit (--longest-seconds)"
+        )
+
+
+def picture_files(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
+    """Choose where the picture of each file goes: none hides, none takes another's place.
+
+    Args:
+        folder: of the pictures.
+        files: sound files.
+
+    Returns:
+        File -> picture, named after the parts of the path; with eight digits of its checksum where the name
+        is too long or taken.
+
+    Raises:
+        UserError: when nothing can be written into the folder.
+    """
+    check_output_folder(folder)
+    pictures: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for file in files:
+        whole = shown("_".join(file.parts)).replace("/", "_").strip("/_").lstrip("._- ") or "file"
+        name = whole
+        # file systems that do not tell upper case from lower are taken care of
+        if len(f"{whole}{PICTURE}".encode()) > LONGEST_NAME_BYTES or whole.casefold() in taken:
+            mark = f"_{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
+            most = LONGEST_NAME_BYTES - len(f"{mark}{PICTURE}")
+            name = f"{shortened(whole, most).lstrip('._- ')}{mark}"
+        taken.add(name.casefold())
+        pictures[file] = folder / f"{name}{PICTURE}"
+    return pictures
+
+
+def row_of_file(
+    predictor: Predictor,
+    file: Path,
+    longest_seconds: float = LONGEST_SECONDS,
+    most_values: float | None = None,
+) -> dict[str, Any]:
     """Name the genre of one file.
 
     Args:
         predictor: with a forest.
         file: any sound file.
         longest_seconds: how much of its beginning is looked at.
+        most_values: samples times channels that are read at most, see `decoding.decode`.
 
     Returns:
         A row of `predict`, with `timeline` added: edges of the windows in seconds, and probabilities.
@@ -177,41 +251,49 @@ def row_of_file(predictor: Predictor, file: Path, longest_seconds: float = LONGE
     """
     from earlayers.genres.voting import vote
 
-    decoded = _decode(predictor, file, longest_seconds)
+    decoded = _decode(predictor, file, longest_seconds, most_values)
     starts, probabilities = predictor.probabilities(decoded.waveform)
     result = vote(probabilities)
     row = {
-        "file": str(file),
+        "file": _text(file),
         "genre": predictor.genres[result.winner],
         "vote_share": result.share,
         "windows": len(starts),
-        "seconds": decoded.seconds,
+        "seconds": decoded.seconds if decoded.file_seconds is None else decoded.file_seconds,
+        "read_seconds": decoded.seconds,
     }
     means = zip(predictor.genres, result.probabilities.tolist(), strict=True)
     row |= {f"p_{genre}": mean for genre, mean in means}
     edges = np.append(starts, starts[-1] + predictor.window_seconds)
-    return row | {"warnings": "; ".join(decoded.warnings), "error": "", "timeline": (edges, probabilities)}
+    warnings = "; ".join([*_read_in_part(decoded), *decoded.warnings])
+    return row | {"warnings": warnings, "error": "", "timeline": (edges, probabilities)}
 
 
-def _decode(predictor: Predictor, file: Path, longest_seconds: float) -> Any:
+def _decode(
+    predictor: Predictor, file: Path, longest_seconds: float, most_values: float | None = None
+) -> Decoded:
     from earlayers.audio.decoding import Unreadable, decode
 
-    try:
-        return decode(file, predictor.sample_rate_hz, longest_seconds, predictor.window_seconds)
-    except Unreadable as error:
-        if _is_mpeg4(file):
-            raise Unreadable(
-                "MPEG-4 audio (m4a, aac) cannot be read here: convert it to flac, wav, mp3 or ogg first"
-            ) from None
-        raise error from None
+    if os.path.isdir(file):  # noqa: PTH112
+        try:
+            os.listdir(file)  # noqa: PTH208
+        except OSError as error:
+            raise Unreadable(f"skipped: a folder that cannot be read: {error.strerror}") from None
+    shortest, rate_hz = predictor.window_seconds, predictor.sample_rate_hz
+    return decode(file, rate_hz, longest_seconds, shortest, most_values=most_values)
 
 
-def _is_mpeg4(file: Path) -> bool:
-    try:
-        with open(file, "rb") as content:
-            return content.read(12)[4:8] == b"ftyp"
-    except OSError:
-        return False
+def _read_in_part(decoded: Decoded) -> list[str]:
+    """A warning where a file has more than was read."""
+    if decoded.file_seconds == decoded.seconds:
+        return []
+    of = "unknown length" if decoded.file_seconds is None else f"{decoded.file_seconds:.1f} s"
+    return [f"read in part: the first {decoded.seconds:.1f} s of {of}"]
+
+
+def _text(file: Path) -> str:
+    """A path as text that any file can hold: bytes that are no UTF-8 as escapes."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def _over_files(
@@ -247,50 +329,59 @@ def _loaded(network: Path, forest: Path, stamp: tuple[int, ...]) -> Predictor:
     return load(network, forest)
 
 
-def _predict_files(folders: Folders, timelines: Path | None, files: list[Path]) -> list[dict[str, Any]]:
+def _predict_files(
+    folders: Folders, pictures: Mapping[Path, Path], longest_seconds: float, files: list[Path]
+) -> list[dict[str, Any]]:
     from earlayers.audio.decoding import Unreadable
 
     predictor, rows = _loaded(*folders), []
     for file in files:
         try:
-            row = row_of_file(predictor, file)
+            row = row_of_file(predictor, file, longest_seconds)
         except Unreadable as error:
-            row = {"file": str(file), "genre": "", "error": str(error)}
+            row = {"file": _text(file), "genre": "", "error": str(error)}
         timeline = row.pop("timeline", None)
-        if timelines is not None and timeline is not None:
+        if file in pictures and timeline is not None:
             edges, probabilities = timeline
-            _draw(timelines, file, edges, probabilities, predictor.genres)
+            try:
+                _draw(pictures[file], shown(file.name), edges, probabilities, predictor.genres)
+            except Exception as error:  # a picture must not cost the others, or any genre
+                row["warnings"] = "; ".join(filter(None, [row["warnings"], f"no picture: {error}"]))
         rows.append(row)
     return rows
 
 
-def _draw(folder: Path, file: Path, edges: np.ndarray, probabilities: np.ndarray, genres: list[str]) -> None:
+def _draw(picture: Path, title: str, edges: np.ndarray, probabilities: np.ndarray, genres: list[str]) -> None:
+    from matplotlib.text import Text
+
     from earlayers.files import replacing
     from earlayers.plots import timeline
 
-    figure = timeline(edges, probabilities, genres, title=file.name)
-    # files of one name in two folders keep apart; file systems take 255 bytes
-    name = "_".join(file.parts).strip("/_")[-120:]
-    with replacing(folder / f"{name}.png") as temporary:
+    figure = timeline(edges, probabilities, genres, title=title)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar in a name is a dollar
+    with replacing(picture) as temporary:
         figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
 
 
-def _embed_files(folders: Folders, files: list[Path]) -> list[dict[str, Any]]:
+def _embed_files(folders: Folders, longest_seconds: float, files: list[Path]) -> list[dict[str, Any]]:
     from earlayers.audio.decoding import Unreadable
     from earlayers.genres.representations import layer_vectors
 
     predictor, rows = _loaded(*folders), []
     for file in files:
         try:
-            decoded = _decode(predictor, file, LONGEST_SECONDS)
+            decoded = _decode(predictor, file, longest_seconds)
         except Unreadable as error:
-            rows.append({"file": str(file), "error": str(error)})
+            rows.append({"file": _text(file), "error": str(error)})
             continue
+        for warning in _read_in_part(decoded):
+            log.warning("%s: %s", shown(file), warning)
         for starts, vectors in predictor.features(decoded.waveform):
             layers = layer_vectors(vectors, predictor.network.columns)
             for index, start in enumerate(starts.tolist()):
                 row = {
-                    "file": str(file),
+                    "file": _text(file),
                     "start_seconds": start,
                     "end_seconds": start + predictor.window_seconds,
                 }

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LARGEST_BYTES = 64 * 2**20  # of one file, decoded from base64
 LONGEST_SECONDS = 600.0  # of one file; more is not looked at
+# samples times channels of one file: ten minutes at 48 kHz in stereo, 2.5 at 192 kHz; four bytes each
+MOST_VALUES = LONGEST_SECONDS * 96_000
+MOST_FILES = 32  # of one request; with ten minutes each, some minutes of work
+MOST_MEGABYTES, MOST_WAIT_SECONDS = 1000, 60  # that one file costs at most, measured by the tests
 
 
 def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
@@ -29,31 +33,36 @@ def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
         audio: sound files as base64 text.
 
     Returns:
-        A row each: genre, error, model (cell and fold), vote_share, seconds, p_<genre>; genre is "" and
-        numbers are 0 where error says what was wrong.
+        A row each: genre, error, warnings, model (cell and fold), vote_share, seconds, read_seconds,
+        p_<genre>; genre is "" and numbers are 0 where error says what was wrong; warnings say where a file
+        was read in part.
     """
     import pandas as pd
 
-    return pd.DataFrame([_answer_one(predictor, text) for text in audio], columns=columns(predictor.genres))
+    rows = [_answer_one(predictor, text, number) for number, text in enumerate(audio)]
+    return pd.DataFrame(rows, columns=columns(predictor.genres))
 
 
 def columns(genres: list[str]) -> list[str]:
     """Columns of the answers."""
-    return ["genre", "error", "model", "vote_share", "seconds", *(f"p_{genre}" for genre in genres)]
+    texts, numbers = ["genre", "error", "warnings", "model"], ["vote_share", "seconds", "read_seconds"]
+    return [*texts, *numbers, *(f"p_{genre}" for genre in genres)]
 
 
-def _answer_one(predictor: Predictor, text: Any) -> dict[str, Any]:
+def _answer_one(predictor: Predictor, text: Any, number: int) -> dict[str, Any]:
     from earlayers.audio.decoding import Unreadable
     from earlayers.serving.prediction import row_of_file
 
     empty: dict[str, Any] = dict.fromkeys(columns(predictor.genres), 0.0)
-    empty |= {"genre": "", "error": "", "model": predictor.name}
+    empty |= {"genre": "", "error": "", "warnings": "", "model": predictor.name}
     try:
+        if number >= MOST_FILES:
+            raise Unreadable(f"a request may hold {MOST_FILES} files, and this is one more: ask again for it")
         content = _decode_text(text)
         with tempfile.TemporaryDirectory(prefix="earlayers-") as folder:
             file = Path(folder) / "audio"
             file.write_bytes(content)
-            row = row_of_file(predictor, file, LONGEST_SECONDS)
+            row = row_of_file(predictor, file, LONGEST_SECONDS, MOST_VALUES)
     except Unreadable as error:
         return empty | {"error": str(error)}
     except Exception as error:  # one row must not take the others, or the server, with it

@@ -120,6 +120,7 @@ def _refuse_too_many_bad(folder: Path, rows: Sequence[dict[str, object]], allowe
     bad = [row for row in rows if row["status"] == "bad"]
     log.info("%s: %d files used, %d unusable", folder, len(rows) - len(bad), len(bad))
     if len(bad) <= allowed * len(rows) and len(bad) < len(rows):
+        _refuse_vanished_genres(folder, rows)
         return
     named = "\n".join(f"  {row['path']}: {row['reason']}" for row in bad[:NAMED_IN_ERROR])
     more = f"\n  and {len(bad) - NAMED_IN_ERROR} more, named above" if len(bad) > NAMED_IN_ERROR else ""
@@ -127,6 +128,16 @@ def _refuse_too_many_bad(folder: Path, rows: Sequence[dict[str, object]], allowe
         f"{folder}: {len(bad)} of {len(rows)} files are unusable, max_bad_fraction allows "
         f"{allowed:g}: mend or remove them, or allow more\n{named}{more}"
     )
+
+
+def _refuse_vanished_genres(folder: Path, rows: Sequence[dict[str, object]]) -> None:
+    used = {row["genre"] for row in rows if row["status"] == "ok"}
+    for row in rows:
+        if row["genre"] not in used:
+            raise UserError(
+                f"{folder}: not one file of genre {row['genre']!r} is usable, so it would vanish: "
+                f"mend its files or remove them all; the first is {row['path']}: {row['reason']}"
+            )
 
 
 @contextmanager

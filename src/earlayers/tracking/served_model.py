@@ -25,7 +25,7 @@ class GenreModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answer one row of genre, error, vote_share, seconds and probabilities for every row of audio."""
+        """Answer one row, see `requests.columns`, for every row of audio."""
         del context, params
         return requests.answer(self.predictor, model_input["audio"])
 

@@ -1,0 +1,367 @@
+"""Whatever is given to predict, embed and the server gets a row; names are data, and outputs come first."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from earlayers import cli, paths
+from earlayers.audio import decoding
+from earlayers.errors import UserError
+from earlayers.files import cell, shown
+from earlayers.serving import commands, prediction, predictor, requests
+from tests import synthetic
+from tests.helpers import tone
+
+pytestmark = pytest.mark.faults
+RATE_HZ = 22050
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("project")
+        patch.chdir(folder)
+        synthetic.write_project(folder, synthetic.METHOD)
+        synthetic.write_models()
+        soundfile.write("clip.wav", tone(440, 6.0, noise=0.05), RATE_HZ)
+        yield folder
+
+
+@pytest.fixture
+def music(project, tmp_path):
+    """A folder for sounds, reached by a relative path through a parent as people type it."""
+    return Path(os.path.relpath(tmp_path))
+
+
+def put(project: Path, *files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((project / "clip.wav").read_bytes())
+
+
+def test_every_file_of_a_folder_gets_a_row(project, music, tmp_path):
+    put(project, *(music / f"a{ending}" for ending in (".wav", ".caf", ".w64", ".aifc", ".mp2", ".WAV")))
+    put(project, tmp_path.parent / f"{tmp_path.name}-linked/far.wav")
+    (tmp_path.parent / f"{tmp_path.name}-linked/far.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    (music / "linked").symlink_to(tmp_path.parent / f"{tmp_path.name}-linked")
+    (music / "loop").symlink_to(tmp_path)
+    (music / "b.webm").write_bytes(bytes.fromhex("1a45dfa3") + bytes(100))
+    (music / "gone.wav").symlink_to("nowhere.wav")
+    os.mkfifo(music / "pipe.wav")
+    table = prediction.predict([music])
+    errors = {Path(file).name: error for file, error in zip(table["file"], table["error"], strict=True)}
+    read = {"a.wav", "a.caf", "a.w64", "a.aifc", "a.mp2", "a.WAV", "far.wav"}
+    assert {name for name, error in errors.items() if not error} == read
+    assert errors.keys() - read == {"far.m4a", "b.webm", "gone.wav", "pipe.wav"}
+    assert "ffmpeg -i song.m4a" in errors["far.m4a"]
+    assert "ffmpeg -i song.webm" in errors["b.webm"]
+    assert errors["pipe.wav"].startswith("skipped: ")
+
+
+def test_an_unreadable_folder_has_a_row_and_costs_nothing_else(project, music, monkeypatch):
+    put(project, music / "a.wav", music / "lost+found/b.wav")
+    listed = os.listdir
+
+    def forbidding(place):
+        if Path(place).name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return listed(place)
+
+    monkeypatch.setattr(os, "listdir", forbidding)
+    table = prediction.predict([music])
+    assert [Path(file).name for file in table["file"]] == ["a.wav", "lost+found"]
+    assert table["error"].tolist() == ["", "skipped: a folder that cannot be read: Permission denied"]
+
+
+def test_a_file_named_twice_has_one_row(project):
+    assert len(prediction.predict(["clip.wav", "clip.wav", project / "clip.wav"])) == 2
+
+
+@pytest.mark.parametrize("kind", ["flac", "flac of unknown length", "chain"])
+def test_a_longer_file_says_how_much_was_read(project, music, kind, caplog):
+    path = music / "long"
+    name = "OGG" if kind == "chain" else "FLAC"
+    soundfile.write(path, tone(440, 14.0, noise=0.05), RATE_HZ, format=name)
+    content = bytearray(path.read_bytes())
+    if kind == "chain":
+        path.write_bytes(bytes(content) * 2)
+    elif kind != "flac":
+        content[21] &= 0xF0
+        content[22:26] = bytes(4)
+        path.write_bytes(content)
+    row = prediction.predict([path], longest_seconds=6.0).iloc[0]
+    known = kind == "flac"
+    assert (row["seconds"], row["read_seconds"]) == (14.0 if known else 6.0, 6.0)
+    of = "14.0 s" if known else "unknown length"
+    assert row["warnings"] == f"read in part: the first 6.0 s of {of}"
+    prediction.embed([path], longest_seconds=6.0)
+    assert f"read in part: the first 6.0 s of {of}" in caplog.text
+
+
+def test_a_whole_file_is_said_to_be_whole(project):
+    row = prediction.predict(["clip.wav"]).iloc[0]
+    assert (row["seconds"], row["read_seconds"], row["warnings"]) == (6.0, 6.0, "")
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e9])
+def test_a_limit_that_is_none_is_refused(project, seconds):
+    with pytest.raises(UserError, match="between 0 and 86400"):
+        prediction.predict(["clip.wav"], longest_seconds=seconds)
+
+
+class TestOutputsBeforeWork:
+    @pytest.fixture(autouse=True)
+    def _nothing_is_read(self, monkeypatch):
+        def fail(*_arguments: object, **_named: object) -> None:
+            raise AssertionError("a file was read")
+
+        monkeypatch.setattr(decoding, "decode", fail)
+
+    @pytest.mark.parametrize("command", [commands.predict, commands.embed])
+    @pytest.mark.parametrize(
+        ("out", "message"),
+        [
+            ("folder.json", "folder.json is a folder: name the file"),
+            ("table.xlsx", "the ending says the format, one of .*; found '.xlsx'"),
+            ("table", "found 'none'"),
+            ("clip.wav/table.json", "clip.wav is no folder"),
+            ("x" * 300 + ".json", "at most 255 bytes"),
+            ("音" * 90 + ".json", "at most 255 bytes"),
+            ("pipe.json", "is no file of bytes"),
+        ],
+    )
+    def test_an_output_that_cannot_be_written_is_refused(self, command, out, message):
+        Path("folder.json").mkdir(exist_ok=True)
+        if not Path("pipe.json").exists():
+            os.mkfifo("pipe.json")
+        with pytest.raises(UserError, match=message):
+            command(["clip.wav"], out=out)
+
+    def test_a_folder_without_permission_is_refused(self, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(UserError, match="nothing may be written into"):
+            commands.predict(["clip.wav"], out="other/table.csv")
+        with pytest.raises(UserError, match="nothing may be written into"):
+            commands.predict(["clip.wav"], timeline="pictures")
+
+    def test_pictures_need_a_folder(self):
+        with pytest.raises(UserError, match=r"clip\.wav is no folder"):
+            commands.predict(["clip.wav"], timeline="clip.wav")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
+def test_the_ending_is_the_format(project, ending):
+    commands.predict(["clip.wav"], out=f"table.{ending}")
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}[ending]
+    table = read(f"table.{ending}")
+    expected = prediction.predict(["clip.wav"])
+    assert list(table.columns) == list(expected.columns)
+    assert table["genre"].tolist() == expected["genre"].tolist()
+    assert table["p_low"].tolist() == pytest.approx(expected["p_low"].tolist())
+
+
+def test_vectors_are_written_as_lists_of_json(project):
+    commands.embed(["clip.wav"], out="features.json")
+    (row,) = json.loads(Path("features.json").read_text(encoding="utf-8"))
+    assert row["layer_1"] == pytest.approx(prediction.embed(["clip.wav"])["layer_1"][0].tolist())
+
+
+class TestPictures:
+    def test_no_name_costs_a_picture_or_hides_it_or_takes_another_s_place(self, project, music):
+        names = [
+            "Too $hort - Money_$.mp3",
+            "^$$.wav",
+            "a/b_c.wav",
+            "a_b/c.wav",
+            "A_B/c.wav",
+            ".hidden/" + "音" * 80 + ".wav",
+            "音" * 80 + "/" + "音" * 80 + ".wav",
+            "new\nline\x1b[31m.wav",
+        ]
+        files = [music / name for name in names]
+        put(project, *files)
+        table = prediction.predict(files, timelines=Path("pictures"))
+        assert (table["error"] == "").all()
+        assert (table["warnings"] == "").all()
+        drawn = [path.name for path in Path("pictures").iterdir()]
+        assert len(drawn) == len(files)
+        assert not any(name.startswith(".") or "\x1b" in name for name in drawn)
+        assert all(len(name.encode()) <= 255 for name in drawn)
+
+    def test_a_parent_folder_hides_no_picture(self):
+        (picture,) = prediction.picture_files(Path("pics"), [Path("../music/song.mp3")]).values()
+        assert picture == Path("pics/music_song.mp3.png")
+
+    def test_one_picture_that_fails_costs_nothing_else(self, project, music, monkeypatch):
+        put(project, music / "a.wav", music / "b.wav")
+        draw = prediction._draw
+
+        def failing(picture, title, *drawn):
+            if title == "a.wav":
+                raise ValueError("no ink")
+            draw(picture, title, *drawn)
+
+        monkeypatch.setattr(prediction, "_draw", failing)
+        table = prediction.predict([music], timelines=music / "pictures")
+        assert table["warnings"].tolist() == ["no picture: no ink", ""]
+        assert (table["genre"] != "").all()
+        assert len(list((music / "pictures").iterdir())) == 1
+
+    def test_a_dollar_is_drawn_as_a_dollar(self, project, music, monkeypatch):
+        from matplotlib.figure import Figure
+
+        titles = []
+        save = Figure.savefig
+
+        def saving(figure, *arguments, **named):
+            save(figure, *arguments, **named)
+            titles.append((figure.get_suptitle(), figure._suptitle.get_parse_math()))
+
+        monkeypatch.setattr(Figure, "savefig", saving)
+        put(project, music / "$a__b$.wav")
+        prediction.predict([music], timelines=music / "pictures")
+        assert titles == [("$a__b$.wav", False)]
+
+
+class TestNamesAreData:
+    @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1", "@sum(1)", "\tx", "\rx"])
+    def test_a_spreadsheet_runs_no_name(self, name):
+        assert cell(name) == f"'{name}"
+
+    @pytest.mark.parametrize("value", ["plain.wav", "a=b", "", 0.5, -1, None])
+    def test_what_is_no_formula_stays_as_it_is(self, value):
+        assert cell(value) == value
+
+    def test_a_file_named_as_a_formula_is_quoted_in_csv_alone(self, project):
+        put(project, Path("=1+1.wav"))
+        for ending in ("csv", "json"):
+            commands.predict(["=1+1.wav"], out=f"formula.{ending}")
+        assert pd.read_csv("formula.csv")["file"][0] == "'=1+1.wav"
+        assert json.loads(Path("formula.json").read_text())[0]["file"] == "=1+1.wav"
+
+    def test_a_name_does_not_speak_to_the_terminal(self, music, capsys):
+        names = ["\x1b]0;owned\x07.wav", "red\x1b[31m.wav", "turned\u202egnp.wav"]
+        for name in names:
+            (music / name).write_bytes(b"junk \x1b[31m")
+        assert cli.main(["predict", str(music), "--out", str(music / "t.csv")]) == 2
+        printed = "".join(capsys.readouterr())
+        assert not set("\x1b\x07\u202e") & set(printed)
+
+    def test_bytes_that_are_no_utf8_are_shown_as_escapes(self, music):
+        file = os.fsencode(music) + b"/caf\xe9.wav"
+        try:
+            Path(os.fsdecode(file)).write_bytes(Path("clip.wav").read_bytes())
+        except OSError:
+            pytest.skip("this file system refuses such names itself")
+        for ending in ("csv", "parquet", "json"):
+            commands.predict([str(music)], out=f"bytes.{ending}", timeline=str(music / "pictures"))
+        assert pd.read_csv("bytes.csv")["file"][0].endswith("/caf\\xe9.wav")
+        assert len(list((music / "pictures").iterdir())) == 1
+
+    def test_lines_for_people_hold_no_controls(self):
+        assert shown("a\x1b[0m\nb\u2028é 音\udce9") == "a\\x1b[0m\\nb\\u2028é 音\\xe9"
+
+
+class TestExitCodes:
+    def test_some_files_refused_and_one_read_is_done_and_said(self, music, caplog):
+        (music / "bad.wav").write_bytes(b"junk")
+        with caplog.at_level(logging.INFO):
+            assert cli.main(["predict", "clip.wav", str(music / "bad.wav"), "--out", "some.csv"]) == 0
+        assert "some.csv: 2 files, 1 of them could not be read" in caplog.text
+
+    def test_no_file_read_is_the_user_s_input(self, music, capsys):
+        (music / "bad.wav").write_bytes(b"junk")
+        assert cli.main(["predict", str(music), "--out", "none.csv"]) == 2
+        assert cli.main(["embed", str(music), "--out", "none.xyz"]) == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+    def test_an_interrupt_is_one(self, monkeypatch):
+        def interrupted(*_arguments: object, **_named: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(prediction, "predict", interrupted)
+        assert cli.main(["predict", "clip.wav"]) == 130
+
+
+def encoded(
+    samples: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "FLAC", **fields: tuple[str, int, int]
+) -> str:
+    held = io.BytesIO()
+    soundfile.write(held, samples, rate_hz, format=kind)
+    content = bytearray(held.getvalue())
+    for form, place, value in fields.values():
+        struct.pack_into(form, content, place, value)
+    return base64.b64encode(bytes(content)).decode()
+
+
+class TestRequests:
+    @pytest.fixture
+    def model(self):
+        return predictor.load(paths.fold(synthetic.CELL, 0), paths.fold(synthetic.CLASSIFIED, 0))
+
+    @pytest.mark.parametrize(
+        ("fields", "error"),
+        [
+            ({"rate": ("<I", 24, 2**31 - 1)}, "damaged header: 2147483647 samples a second"),
+            ({"rate": ("<I", 24, 1)}, "damaged header: 1 samples a second"),
+            ({"channels": ("<H", 22, 1024), "block": ("<H", 32, 2048)}, "damaged header: 1024 channels"),
+        ],
+    )
+    def test_a_bomb_in_a_header_gets_its_row_and_the_others_theirs(self, model, fields, error):
+        bomb = encoded(tone(440, 6.0), kind="WAV", **fields)
+        table = requests.answer(model, [bomb, encoded(tone(440, 6.0))])
+        assert table["error"][0].startswith(error)
+        assert table["error"][1] == ""
+
+    def test_a_length_bomb_is_read_in_part_and_said_to_be(self, model, monkeypatch):
+        monkeypatch.setattr(requests, "LONGEST_SECONDS", 6.0)
+        row = requests.answer(model, [encoded(tone(440, 14.0))]).iloc[0]
+        assert (row["seconds"], row["read_seconds"]) == (14.0, 6.0)
+        assert row["warnings"] == "read in part: the first 6.0 s of 14.0 s"
+
+    def test_more_files_than_allowed_are_rows_with_the_limit(self, model, monkeypatch):
+        monkeypatch.setattr(requests, "MOST_FILES", 2)
+        table = requests.answer(model, [encoded(tone(440, 6.0))] * 3)
+        assert (table["genre"] != "").tolist() == [True, True, False]
+        assert table["error"][2].startswith("a request may hold 2 files")
+
+    @pytest.mark.slow
+    def test_the_worst_request_stays_within_the_memory_and_time_that_are_stated(self, tmp_path):
+        # silence but for a tone at its beginning: few bytes, and ten minutes at 192 kHz in two channels
+        with soundfile.SoundFile(tmp_path / "bomb.flac", "w", 192_000, 2) as file:
+            file.write(np.stack([tone(440, 1.0, 192_000)] * 2, axis=1))
+            for _ in range(300):
+                file.write(np.zeros((192_000 * 2, 2), np.int16))
+        script = """
+import base64, resource, sys, time
+from pathlib import Path
+from earlayers.serving import predictor, requests
+model = predictor.load(Path(sys.argv[1]), Path(sys.argv[2]))
+text = base64.b64encode(Path(sys.argv[3]).read_bytes()).decode()
+requests.answer(model, [base64.b64encode(Path("clip.wav").read_bytes()).decode()])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+row = requests.answer(model, [text]).iloc[0]
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(row["error"] or row["read_seconds"], (after - before) // 1024, time.perf_counter() - start)
+"""
+        folders = paths.fold(synthetic.CELL, 0), paths.fold(synthetic.CLASSIFIED, 0)
+        command = [sys.executable, "-c", script, *map(str, folders), str(tmp_path / "bomb.flac")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        read, megabytes, seconds = (float(word) for word in done.stdout.split())
+        assert read == pytest.approx(requests.MOST_VALUES / 2 / 192_000)
+        assert megabytes < requests.MOST_MEGABYTES
+        assert seconds < requests.MOST_WAIT_SECONDS
