@@ -155,8 +155,8 @@ class Params(Settings):
         if audio.min_seconds < windows.seconds:
             yield (
                 ("audio", "min_seconds"),
-                f"is {audio.min_seconds}, shorter than windows.seconds {windows.seconds}: a clip must hold at "
-                "least one window",
+                f"is {audio.min_seconds}, shorter than windows.seconds {windows.seconds}: a clip must hold "
+                "at least one window",
             )
             return
         front_ends: dict[tuple[str, ...], FrontEnd] = {("frames",): self.frames}
@@ -173,8 +173,8 @@ class Params(Settings):
             if min(length, step) < 1:
                 yield (
                     place,
-                    f"hop_samples is {hop} at {audio.sample_rate_hz} Hz: windows.seconds {windows.seconds} and "
-                    f"windows.hop_seconds {windows.hop_seconds} must each last at least one hop",
+                    f"hop_samples is {hop} at {audio.sample_rate_hz} Hz: windows.seconds {windows.seconds} "
+                    f"and windows.hop_seconds {windows.hop_seconds} must each last at least one hop",
                 )
             elif round(audio.min_seconds * audio.sample_rate_hz) < needed:
                 yield (

@@ -73,7 +73,7 @@ def checked(parts: list[str], tracks: pd.DataFrame, where: str, needed: tuple[st
         list(tracks["genre"]),
         kept,
         needed,
-        "give it tracks there, or leave the genre out of all parts",
+        "list tracks of it there, or none in any part",
     )
     places: dict[str, set[str]] = defaultdict(set)
     for group, part in zip(tracks["group"], kept, strict=True):
@@ -82,7 +82,7 @@ def checked(parts: list[str], tracks: pd.DataFrame, where: str, needed: tuple[st
     divided = sorted(group for group, parts in places.items() if len(parts) > 1)
     if divided:
         log.warning(
-            "%s: %d groups have tracks in more than one part, so that what is tested was heard in training: %s",
+            "%s: %d groups have tracks in more than one part, so that their tests say too much: %s",
             where,
             len(divided),
             ", ".join(divided[:NAMED_PER_WARNING]) + (", ..." if len(divided) > NAMED_PER_WARNING else ""),
@@ -105,12 +105,12 @@ def read_lists(file: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     try:
         with open(file, encoding="utf-8-sig", newline="") as lines:
             table = csv.DictReader(lines)
+            columns = list(table.fieldnames or ())
             rows = list(table)
     except FileNotFoundError:
         raise UserError(f"{file} is missing: split.file must name a csv with path, fold_0, ...") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read as csv in UTF-8: {error}") from None
-    columns = list(table.fieldnames or ())
     folds = [name for name in columns if name.startswith("fold_")]
     if "path" not in columns or folds != [f"fold_{fold}" for fold in range(len(folds))] or not folds:
         raise UserError(f"{file} must have the columns path, fold_0, fold_1, ...; found {columns}")
