@@ -270,9 +270,12 @@ class _Loader(yaml.SafeLoader):
             raise _wrong(
                 node, f"YAML reads {node.value} in base {60 if ':' in text else 8}: write it plainly"
             )
-        if node.tag.endswith(":float"):
-            return self.construct_yaml_float(node)
-        value = self.construct_yaml_int(node)
+        try:
+            if node.tag.endswith(":float"):
+                return self.construct_yaml_float(node)
+            value = self.construct_yaml_int(node)
+        except ValueError as error:  # of more digits than Python reads, or `!!int word`
+            raise _wrong(node, f"no number: {error}") from None
         if abs(value) >= 1 << 63:
             raise _wrong(node, "a whole number of more than 63 bits")
         return value

@@ -46,7 +46,8 @@ def init_dataset(
     from earlayers.default_data import own_dataset
 
     for line in own_dataset.introduce(name, layout, learn_on=learn_on, transfer_to=transfer_to, write=write):
-        log.info("%s", line)
+        # names and tags are data: a control character in them must not reach the terminal
+        log.info("%s", "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line))
 
 
 def make(name: str) -> None:

@@ -53,7 +53,7 @@ def introduce(name: str, layout: str, *, learn_on: bool, transfer_to: bool, writ
     if name in before.datasets:
         raise UserError(f"{paths.PARAMS} has {name} already: `earlayers data {name}` checks that it is there")
     folder = paths.data(name)
-    entry = {
+    entry: dict[str, Any] = {
         "layout": layout,
         "split": {"name": "grouped", "folds": FEWEST_FOLDS, "seed": 0},
         "max_bad_fraction": 0.05,
@@ -136,8 +136,8 @@ def _across_genres(folder: Path, files: Sequence[File]) -> Iterator[str]:
     several = [label for label, count in ungrouped.items() if count > 1]
     if several:
         yield (
-            f"{len(several)} artists or albums have several files without a group: {folder}/tracks.csv (path, "
-            "genre, group) would keep each in one part; without it, what is tested was partly heard in training"
+            f"{len(several)} artists or albums have several files without a group: {folder}/tracks.csv "
+            "(path, genre, group) would keep each in one part; without it, tests say too much"
         )
 
 
@@ -189,20 +189,20 @@ def _entry_lines(name: str, entry: Any, learn_on: bool, transfer_to: bool) -> It
 
 def _explained(name: str, clips: int, settings: Params, folds: int) -> Iterator[str]:
     """What the lists mean, and what runs then."""
-    yield "learn_on: networks are trained on it and tested on its held-out parts (Table 1); --no-learn-on leaves it"
-    yield "transfer_to: networks trained on the others describe it, no training (Table 2); --transfer-to asks for it"
+    yield "learn_on: networks are trained on it and judged on its test parts (Table 1); --no-learn-on: not"
+    yield "transfer_to: networks trained on others describe it (Table 2); with --transfer-to alone"
     trained = [cell for cell in cells.trained(settings) if cell.dataset == name]
     judged = [cell for cell in cells.classified(settings) if cell.dataset == name]
     carried = [cell for cell in cells.transferred(settings) if name in (cell.source, cell.dataset)]
     megabytes = clips * settings.audio.clip_seconds / 60 * 5.3
     yield (
-        f"what then runs: {clips} files become at most {megabytes:.0f} MB of spectra; {len(trained)} trainings of "
-        f"{folds} networks each, {len(judged)} rows of Table 1, {len(carried)} of Table 2"
+        f"what then runs: {clips} files become at most {megabytes:.0f} MB of spectra; {len(trained)} "
+        f"trainings of {folds} networks each, {len(judged)} rows of Table 1, {len(carried)} of Table 2"
     )
     known = [cell for cell in cells.trained(settings) if cell.dataset != name and cell.files()[0].is_file()]
     if trained and known:
         seconds = sum(cell.result()["seconds"]["total"] for cell in known)
         yield (
-            f"the {len(known)} trainings of {', '.join(sorted({cell.dataset for cell in known}))} in results/ "
-            f"took {seconds / 60:.0f} minutes in all; the time grows with the number of clips"
+            f"the {len(known)} trainings of {', '.join(sorted({cell.dataset for cell in known}))} in "
+            f"results/ took {seconds / 60:.0f} minutes in all; the time grows with the number of clips"
         )
