@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -17,16 +19,25 @@ from earlayers.genres.voting import vote, vote_clips
 
 pytestmark = pytest.mark.faults
 ANY = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-ROWS = st.lists(
-    st.tuples(
-        st.sampled_from("abcd"),
-        st.sampled_from(["", *"123456789"]),
-        st.integers(0, 60),
-        st.sampled_from("xyz"),
-    ),
-    min_size=1,
-    max_size=60,
-)
+PARTS = ("train", "valid", "test")
+FEWEST_SPLIT = 40  # of the tries that must not be refused, or the test would say nothing
+
+
+@st.composite
+def datasets(draw) -> pd.DataFrame:
+    """Tracks of any number, genres of any size, groups within and across genres, some copies."""
+    random = Random(draw(st.integers(0, 2**32)))
+    count, genres = draw(st.integers(1, 160)), draw(st.integers(1, 4))
+    groups, contents = draw(st.integers(1, 60)), draw(st.sampled_from([40, 1000, 10**6]))
+    across = draw(st.sampled_from([0.0, 0.1, 1.0]))  # share of the groups' names that genres have in common
+    rows = []
+    for number in range(count):
+        genre = f"genre {min(random.randrange(genres), random.randrange(genres))}"
+        own = "" if random.random() < across else genre
+        group = random.choice(["", f"{own} group {random.randrange(groups)}"])
+        content = f"content {random.randrange(contents)}"
+        rows.append((f"{genre}/{number}.wav", genre, group, content, random.choice(PARTS)))
+    return pd.DataFrame(rows, columns=["path", "genre", "group", "content_md5", "part"])
 
 
 def table(rows) -> pd.DataFrame:
@@ -54,43 +65,51 @@ def check(tracks: pd.DataFrame, parts: list[str], needed: set[str], columns: lis
     assert {(genre, part) for genre in genres for part in needed} <= filled
 
 
-@ANY
-@given(ROWS, st.integers(3, 6), st.integers(0, 2**31 - 1))
-def test_drawn_folds_leak_nothing_and_lack_nothing(rows, folds, seed):
-    tracks = table(rows)
-    for split, kept in (
-        (Grouped(name="grouped", folds=folds, seed=seed), ["content_md5", "group"]),
-        (Stratified(name="stratified", folds=folds, seed=seed), ["content_md5"]),
-    ):
+def split_or_refused(build: Callable[..., list[list[str]]], needed: set[str], columns: list[str]) -> None:
+    """Try a split on datasets of every shape: what is not refused must be right, and not all is refused."""
+    outcomes: Counter[str] = Counter()
+
+    @ANY
+    @given(datasets(), st.integers(0, 2**31 - 1), st.data())
+    def tried(tracks, seed, data):
         try:
-            columns = split.build(tracks, "data/x")
+            made = build(tracks, seed, data)
         except UserError:
-            continue
-        assert len(columns) == folds
-        for parts in columns.values():
-            check(tracks, parts, {"train", "valid", "test"}, kept)
+            outcomes["refused"] += 1
+            return
+        outcomes["split"] += 1
+        for parts in made:
+            check(tracks, parts, needed, columns)
+
+    tried()
+    assert outcomes["split"] >= FEWEST_SPLIT, outcomes
 
 
-@ANY
-@given(ROWS, st.floats(0.01, 0.99), st.integers(0, 2**31 - 1))
-def test_halves_for_transfer_too(rows, fraction, seed):
-    tracks = table(rows).assign(part="")
-    try:
-        parts = transfer_parts(tracks, "data/x", fraction, seed)
-    except UserError:
-        return
-    check(tracks, parts, {"train", "test"}, ["content_md5", "group"])
+@pytest.mark.parametrize(
+    ("kind", "kept"), [(Grouped, ["content_md5", "group"]), (Stratified, ["content_md5"])]
+)
+def test_drawn_folds_leak_nothing_and_lack_nothing(kind, kept):
+    def build(tracks, seed, data):
+        folds = data.draw(st.integers(3, 6))
+        made = kind(name=kind.__name__.lower(), folds=folds, seed=seed).build(tracks, "data/x")
+        assert len(made) == folds
+        return list(made.values())
+
+    split_or_refused(build, set(PARTS), kept)
 
 
-@ANY
-@given(ROWS)
-def test_given_parts_share_no_recording_and_lack_no_genre(rows):
-    tracks = table(rows)
-    try:
-        (parts,) = Official(name="official", folds=1).build(tracks, "data/x").values()
-    except UserError:
-        return
-    check(tracks, parts, {"train", "valid", "test"}, ["content_md5"])
+def test_halves_for_transfer_too():
+    def build(tracks, seed, data):
+        return [transfer_parts(tracks.assign(part=""), "data/x", data.draw(st.floats(0.01, 0.99)), seed)]
+
+    split_or_refused(build, {"train", "test"}, ["content_md5", "group"])
+
+
+def test_given_parts_share_no_recording_and_lack_no_genre():
+    def build(tracks, seed, data):
+        return list(Official(name="official", folds=1).build(tracks, "data/x").values())
+
+    split_or_refused(build, set(PARTS), ["content_md5"])
 
 
 def lists(tmp_path, *lines: str) -> Listed:
