@@ -145,6 +145,16 @@ class TestText:
         ("training.hidden_layers", 10**7, "training.hidden_layers: "),
         ("audio.sample_rate_hz", 1, "audio.sample_rate_hz: "),
         ("datasets", {}, "datasets: "),
+        (
+            "datasets.scores.split",
+            {"name": "official", "folds": 4},
+            "layout folders has none: choose grouped",
+        ),
+        (
+            "datasets.scores.split",
+            {"name": "first", "folds": 1, "of": {"name": "official", "folds": 4}},
+            "datasets.scores.split.name: is 'official', which takes the dataset's parts train, valid, test",
+        ),
         ("variants", None, "variants: Input should be a valid dictionary, found nothing: a section without"),
         ("transfer_to", None, "transfer_to: Input should be a valid list, found nothing"),
         ("classifiers.random_forest.name", ["random_forest"], "name must be one of 'random_forest'"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from earlayers import cli
+from earlayers.audio.splitting.folds import LISTS
 from earlayers.audio.tables import load_split
 from earlayers.errors import UserError
 from earlayers.stages import split
@@ -88,6 +90,13 @@ def test_frames_must_come_first(workplace):
         split.run("mine")
     with pytest.raises(UserError, match="datasets has no 'yours'; there are mine, target"):
         split.run("yours")
+
+
+@pytest.mark.faults
+def test_dvc_watches_the_folder_of_peoples_own_lists():
+    root = Path(__file__).parents[2]
+    assert LISTS in yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["split"]["deps"]
+    assert (root / LISTS).is_dir()
 
 
 def test_the_stage_starts_without_torch():

@@ -98,6 +98,36 @@ def test_stages_before_the_first_change_are_linked_and_the_rest_runs(content, tm
     assert (tmp_path / "build/train.json").read_text() == '{"from": "project"}'
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("of", [False, True])
+def test_a_list_of_folds_is_there_where_a_variant_runs(content, workplace, monkeypatch, of):
+    split = {"name": "listed", "file": "splits/mine.csv"}
+    split = {"name": "first", "folds": 1, "of": split} if of else split
+    content["datasets"]["scores"]["split"] = split
+    content["variants"] = {"again": variant(**{"training.seed": 1}).model_dump()}
+    params.write(content, workplace / paths.PARAMS)
+    (workplace / "splits").mkdir()
+    (workplace / "splits/mine.csv").write_text("path,fold_0\n")
+    seen = []
+
+    def run_steps(item, before, after, folder):
+        seen.append((folder / "splits/mine.csv").read_text())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(variants, "_run_steps", run_steps)
+    with pytest.raises(KeyboardInterrupt):
+        variants.run("again")
+    assert seen == ["path,fold_0\n"]
+
+
+@pytest.mark.faults
+def test_another_layout_makes_the_frames_anew(content):
+    item = variant(**{"datasets.scores.layout": "gtzan"})
+    after = params.changed(content, item, "x")
+    frames = variants.steps(item)[0]
+    assert any(variants._at(content, path) != variants._at(after, path) for path in frames.sections)
+
+
 def write_cell(item):
     """Files of the unchanged cell by hand: two clips, whose layers do not agree."""
     place = {"genre": "high", "group": "", "aggregation": "window", "classifier": "random_forest"}

@@ -12,15 +12,15 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from earlayers.audio.labels import read_rows, tell_alike
 from earlayers.audio.splitting import Split
 from earlayers.audio.splitting.lists import composed
 from earlayers.errors import UserError
-from earlayers.settings import Kind
+from earlayers.settings import Kind, refusal
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +55,29 @@ class Dataset(Kind):
 
     Attributes:
         wanted: what the layout needs, for messages; `{folder}` stands for the dataset's folder.
+        parts: the dataset's own; None where the layout does not say.
     """
 
     chosen_by: ClassVar[str] = "layout"
     wanted: ClassVar[str] = ""
+    parts: ClassVar[tuple[str, ...] | None] = None
     if TYPE_CHECKING:
         layout: str  # each kind's own field
     split: Split
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _has_the_parts_of_its_split(self) -> Self:
+        split = self.split.innermost()
+        if self.parts is not None and not set(split.needs_parts) <= set(self.parts):
+            raise refusal(
+                (
+                    ("split", "name"),
+                    f"is {split.name!r}, which takes the dataset's parts {', '.join(split.needs_parts)}; layout "
+                    f"{self.layout} has {', '.join(self.parts) or 'none'}: choose grouped or stratified",
+                )
+            )
+        return self
 
     def tracks(self, folder: Path) -> list[Track]:
         """List the dataset's files; nothing is decoded.
@@ -111,6 +126,7 @@ class Folders(Dataset):
         "one folder per genre with sound files in it ({folder}/<genre>/*.wav, mp3, flac, ogg, au), at least "
         "as many in each as there are folds"
     )
+    parts = ()
     layout: Literal["folders"]
 
     def listed(self, folder: Path) -> list[Track]:
@@ -135,6 +151,7 @@ class Gtzan(Dataset):
         "the GTZAN genre collection (Tzanetakis and Cook 2002): 1000 files, 100 in each of ten folders, as "
         "{folder}/genres/<genre>/<genre>.00000.au (or genres_original, .wav, .mp3, .ogg)"
     )
+    parts = ()
     layout: Literal["gtzan"]
 
     def listed(self, folder: Path) -> list[Track]:
@@ -166,6 +183,7 @@ class Ismir2004(Dataset):
         "the ISMIR 2004 genre collection: 729 training and 729 development files, as "
         "{folder}/audio/<part>/... with {folder}/metadata/<part>/tracklist.csv"
     )
+    parts = ("train", "test")
     layout: Literal["ismir2004"]
 
     def listed(self, folder: Path) -> list[Track]:
@@ -200,6 +218,7 @@ class FmaSmall(Dataset):
         "FMA small: 8000 files as {folder}/fma_small/<000>/<000000>.mp3, and its metadata as "
         "{folder}/fma_metadata/tracks.csv"
     )
+    parts = ("train", "valid", "test")
     layout: Literal["fma_small"]
 
     def listed(self, folder: Path) -> list[Track]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from earlayers.audio.splitting.dealing import check_filled, check_genres, divide, keep_together
-from earlayers.audio.splitting.lists import UNUSED, checked, composed, fault_filtered_parts, read_lists
+from earlayers.audio.splitting.lists import PARTS, UNUSED, checked, composed, fault_filtered_parts, read_lists
 from earlayers.errors import UserError
 from earlayers.settings import Kind, Seed
 
@@ -28,10 +28,19 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Split(Kind):
-    """Folds of train, valid and test parts; unless a kind says otherwise somebody else made them."""
+    """Folds of train, valid and test parts; unless a kind says otherwise somebody else made them.
 
+    Attributes:
+        needs_parts: those that the dataset must bring itself.
+    """
+
+    needs_parts: ClassVar[tuple[str, ...]] = ()
     if TYPE_CHECKING:
         name: str  # each kind's own field
+
+    def innermost(self) -> Split:
+        """The split that makes the folds, where this one only takes some of another's."""
+        return self
 
     def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
         """Refuse a dataset that cannot fill its folds (or has one genre), before anything is decoded.
@@ -138,6 +147,7 @@ class FaultFiltered(Split):
 class Official(Split):
     """The parts that come with the dataset (fma_small), the same for every fold (only the seeds differ)."""
 
+    needs_parts = PARTS
     name: Literal["official"]
     folds: Annotated[int, Field(ge=1, le=20)]
 
@@ -194,6 +204,10 @@ class First(Split):
     name: Literal["first"]
     folds: Positive
     of: Split
+
+    def innermost(self) -> Split:
+        """See `Split`."""
+        return self.of.innermost()
 
     def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
         """See the other split."""

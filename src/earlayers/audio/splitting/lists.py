@@ -109,7 +109,7 @@ def read_lists(file: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
             rows = list(table)
     except FileNotFoundError:
         raise UserError(f"{file} is missing: split.file must name a csv with path, fold_0, ...") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read as csv in UTF-8: {error}") from None
     folds = [name for name in columns if name.startswith("fold_")]
     if "path" not in columns or folds != [f"fold_{fold}" for fold in range(len(folds))] or not folds:
