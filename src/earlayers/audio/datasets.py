@@ -73,8 +73,8 @@ class Dataset(Kind):
             raise refusal(
                 (
                     ("split", "name"),
-                    f"is {split.name!r}, which takes the dataset's parts {', '.join(split.needs_parts)}; layout "
-                    f"{self.layout} has {', '.join(self.parts) or 'none'}: choose grouped or stratified",
+                    f"is {split.name!r}, which takes the dataset's parts {', '.join(split.needs_parts)}; "
+                    f"layout {self.layout} has {', '.join(self.parts) or 'none'}: choose grouped or stratified",
                 )
             )
         return self
