@@ -148,7 +148,7 @@ class TestText:
         (
             "datasets.scores.split",
             {"name": "official", "folds": 4},
-            "layout folders has none: choose grouped",
+            "layout folders has none: choose another",
         ),
         (
             "datasets.scores.split",

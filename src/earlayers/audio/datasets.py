@@ -74,7 +74,7 @@ class Dataset(Kind):
                 (
                     ("split", "name"),
                     f"is {split.name!r}, which takes the dataset's parts {', '.join(split.needs_parts)}; "
-                    f"layout {self.layout} has {', '.join(self.parts) or 'none'}: choose grouped or stratified",
+                    f"layout {self.layout} has {', '.join(self.parts) or 'none'}: choose another split",
                 )
             )
         return self
