@@ -80,6 +80,6 @@ def write_params(folder: Path, **changes: Any) -> None:
     split = {"name": "stratified", "folds": 4, "seed": 0}
     plain = {"layout": "folders", "split": split, "max_bad_fraction": 0.05}
     content["datasets"] = {"mine": plain | changes, "target": plain}
-    content |= {"learn_on": ["mine"], "transfer_to": ["target"]}
+    content |= {"learn_on": ["mine"], "transfer_to": ["target"], "variants": {}}
     content["audio"] |= {"clip_seconds": 6.0, "min_seconds": 5.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -123,7 +123,7 @@ def all_files() -> list[Path]:
         ("starlette", ("demo",)),
         ("uvicorn", ("demo",)),
         # keeps the comments of params.yaml where values are written
-        ("ruamel", ("tuning/applying.py",)),
+        ("ruamel", ("tuning/applying.py", "default_data/own_dataset.py")),
     ],
 )
 def test_a_library_is_imported_in_one_place_only(library, allowed):

@@ -23,6 +23,7 @@ PIPELINE = (
     "README.md",
     "Makefile",
     "variants",
+    "splits",
     "src",
     "results/variants/README.md",
 )

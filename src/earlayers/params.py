@@ -1,8 +1,16 @@
-"""params.yaml -> one frozen, validated Params. The only file that opens it."""
+"""params.yaml -> one frozen, validated Params. The only file that opens it.
+
+What a stage would refuse is refused here, in the first second: also what several sections make impossible
+together, and every variant's changes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,26 +19,30 @@ from pydantic import Field, ValidationError, model_validator
 
 from earlayers import paths
 from earlayers.audio.datasets import Dataset
-from earlayers.audio.framing import FrontEnd
+from earlayers.audio.framing import LARGEST_RATE_HZ, SMALLEST_RATE_HZ, FrontEnd
 from earlayers.errors import UserError
 from earlayers.files import write_text
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.handmade import Handmade
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Search
-from earlayers.settings import Settings
+from earlayers.settings import REFUSED, Seed, Settings, refusal
 
 Entry = TypeVar("Entry")
 Positive = Annotated[int, Field(gt=0)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
-# a key becomes part of a DVC stage name, a folder and a run name; "-" joins the parts of those
-Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+PositiveSeconds = Annotated[float, Field(gt=0, le=86_400)]
+HiddenUnits = Annotated[int, Field(gt=0, le=100_000)]
+# a key becomes part of a DVC stage name, a folder and a run name; "-" joins the parts of those, and a file
+# named by four of them must fit in 255 bytes
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+SHOWN_CHARACTERS = 80
+Problem = tuple[tuple[str, ...], str]
 
 
 class Audio(Settings):
     """What part of every file is used."""
 
-    sample_rate_hz: Positive
+    sample_rate_hz: Annotated[int, Field(ge=SMALLEST_RATE_HZ, le=LARGEST_RATE_HZ)]
     clip_seconds: PositiveSeconds
     min_seconds: PositiveSeconds
 
@@ -45,8 +57,8 @@ class Windows(Settings):
 class Training(Settings):
     """What all networks share."""
 
-    seed: int
-    hidden_layers: Positive
+    seed: Seed
+    hidden_layers: Annotated[int, Field(gt=0, le=100)]
     refit: bool
 
 
@@ -54,7 +66,7 @@ class Transfer(Settings):
     """How a target without official parts is halved."""
 
     train_fraction: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
+    seed: Seed
 
 
 class Variant(Settings):
@@ -67,7 +79,7 @@ class Variant(Settings):
     question: str
     dataset: Key
     method: Key
-    hidden_units: Positive
+    hidden_units: HiddenUnits
     classifier: Key
     layers: Literal["joined", "voted"]
     changes: dict[str, Any]
@@ -83,21 +95,13 @@ class Params(Settings):
     frames: FrontEnd
     windows: Windows
     training: Training
-    hidden_units: Annotated[list[Positive], Field(min_length=1)]
+    hidden_units: Annotated[list[HiddenUnits], Field(min_length=1)]
     methods: Annotated[dict[Key, Method], Field(min_length=1)]
     handmade: dict[Key, Handmade]
     classifiers: Annotated[dict[Key, Classifier], Field(min_length=1)]
     transfer: Transfer
     tune: dict[Key, Search]
     variants: dict[Key, Variant]
-
-    @model_validator(mode="after")
-    def _names_refer_to_datasets(self) -> Params:
-        for field in ("learn_on", "transfer_to"):
-            for name in getattr(self, field):
-                if name not in self.datasets:
-                    raise ValueError(f"{field} names {name!r}; datasets has {', '.join(self.datasets)}")
-        return self
 
     @model_validator(mode="after")
     def _searches_fit_their_methods(self) -> Params:
@@ -107,18 +111,77 @@ class Params(Settings):
         return self
 
     @model_validator(mode="after")
-    def _clips_hold_a_window(self) -> Params:
-        if self.audio.min_seconds < self.windows.seconds:
-            raise ValueError(
-                f"audio.min_seconds is {self.audio.min_seconds}, shorter than windows.seconds "
-                f"{self.windows.seconds}: a clip must hold at least one window"
-            )
-        if self.audio.clip_seconds < self.audio.min_seconds:
-            raise ValueError(
-                f"audio.clip_seconds is {self.audio.clip_seconds}, shorter than audio.min_seconds "
-                f"{self.audio.min_seconds}: every file would be refused"
-            )
+    def _sections_fit_together(self) -> Params:
+        problems = [*self._wrong_names(), *self._wrong_durations()]
+        if problems:
+            raise refusal(*problems)
         return self
+
+    def _wrong_names(self) -> Iterator[Problem]:
+        """Names that stand nowhere, or twice where a stage would be declared twice."""
+        for field in ("learn_on", "transfer_to"):
+            for name in getattr(self, field):
+                if name not in self.datasets:
+                    yield (field,), f"names {name!r}; datasets has {', '.join(self.datasets)}"
+        for field in ("learn_on", "transfer_to", "hidden_units"):
+            for entry, count in Counter(getattr(self, field)).items():
+                if count > 1:
+                    yield (field,), f"lists {entry!r} {count} times, once is right"
+        for name in self.handmade.keys() & self.methods.keys():
+            yield ("handmade", name), "a method has this name too, and tables could not tell them apart"
+        for key, variant in self.variants.items():
+            for field, section in (
+                ("dataset", "datasets"),
+                ("method", "methods"),
+                ("classifier", "classifiers"),
+            ):
+                name = getattr(variant, field)
+                if name not in getattr(self, section):
+                    yield (
+                        ("variants", key, field),
+                        f"names {name!r}; {section} has {', '.join(getattr(self, section))}: name one of "
+                        "these, or remove the variant (`variants: {}` where none is left)",
+                    )
+
+    def _wrong_durations(self) -> Iterator[Problem]:
+        """A clip must hold a window, a window a frame: of the networks' front end and of each baseline's."""
+        audio, windows = self.audio, self.windows
+        if audio.clip_seconds < audio.min_seconds:
+            yield (
+                ("audio", "clip_seconds"),
+                f"is {audio.clip_seconds}, shorter than audio.min_seconds {audio.min_seconds}: every file "
+                "would be refused",
+            )
+        if audio.min_seconds < windows.seconds:
+            yield (
+                ("audio", "min_seconds"),
+                f"is {audio.min_seconds}, shorter than windows.seconds {windows.seconds}: a clip must hold "
+                "at least one window",
+            )
+            return
+        front_ends: dict[tuple[str, ...], FrontEnd] = {("frames",): self.frames}
+        front_ends |= {
+            ("handmade", name, "front_end"): item.front_end for name, item in self.handmade.items()
+        }
+        for place, front_end in front_ends.items():
+            frame, hop = front_end.frame_samples, front_end.hop_samples
+            length, step = (
+                math.floor(seconds * audio.sample_rate_hz / hop + 1e-9)
+                for seconds in (windows.seconds, windows.hop_seconds)
+            )
+            needed = frame + (length - 1) * hop
+            if min(length, step) < 1:
+                yield (
+                    place,
+                    f"hop_samples is {hop} at {audio.sample_rate_hz} Hz: windows.seconds {windows.seconds} "
+                    f"and windows.hop_seconds {windows.hop_seconds} must each last at least one hop",
+                )
+            elif round(audio.min_seconds * audio.sample_rate_hz) < needed:
+                yield (
+                    place,
+                    f"a window of {length} frames takes {needed / audio.sample_rate_hz:.3f} s, "
+                    f"audio.min_seconds {audio.min_seconds} is shorter: raise it, or shorten windows.seconds",
+                )
 
 
 def load(path: Path = paths.PARAMS) -> Params:
@@ -156,14 +219,79 @@ def read(path: Path = paths.PARAMS) -> Any:
     """Read the file without validating it.
 
     Raises:
-        UserError: when the file is missing or no YAML.
+        UserError: when the file is missing, no UTF-8, no YAML, or says something twice.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is missing here ({Path.cwd()}): run from the root of the project") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} must be UTF-8; line {line} holds the byte 0x{raw[error.start]:02x}, as other encodings "
+            "(Latin-1, Windows-1252, UTF-16) write: save it as UTF-8"
+        ) from None
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        tab = ": YAML is indented by spaces, never by tabs" if "'\\t'" in str(error.problem) else ""
+        raise UserError(
+            f"{path} is not valid YAML: line {mark.line + 1 if mark else '?'}: {error.problem}{tab}"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid YAML: it is nested too deeply to be read") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: what YAML 1.1 would take silently for something else is refused."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if (key.tag, key.value) in lines:
+                first = lines[key.tag, key.value]
+                raise _wrong(key, f"{key.value!r} stands in line {first} already: keep one, with all entries")
+            lines[key.tag, key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+    def number(self, node: Any) -> Any:
+        """An integer or a float; YAML 1.1 reads 010 as 8 and 1:30 as 90."""
+        text = node.value.lstrip("+-")
+        if ":" in text or re.fullmatch(r"0[0-9_]+", text):
+            raise _wrong(
+                node, f"YAML reads {node.value} in base {60 if ':' in text else 8}: write it plainly"
+            )
+        try:
+            if node.tag.endswith(":float"):
+                return self.construct_yaml_float(node)
+            value = self.construct_yaml_int(node)
+        except ValueError as error:  # of more digits than Python reads, or `!!int word`
+            raise _wrong(node, f"no number: {error}") from None
+        if abs(value) >= 1 << 63:
+            raise _wrong(node, "a whole number of more than 63 bits")
+        return value
+
+    def date(self, node: Any) -> Any:
+        """A date would be one of Python's, or an error of its own for the 30th of February."""
+        return self.construct_scalar(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.number)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.date)
+
+
+def _wrong(node: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def validate(content: Any, source: str) -> Params:
@@ -177,9 +305,54 @@ def validate(content: Any, source: str) -> Params:
         UserError: naming every wrong entry by its path, with what was found and what is allowed.
     """
     try:
-        return Params.model_validate(content)
+        settings = Params.model_validate(content)
     except ValidationError as error:
         raise UserError(_explain(source, error)) from None
+    except RecursionError:
+        raise UserError(f"{source}: it is nested too deeply to be read") from None
+    for name, variant in settings.variants.items():
+        changed(content, variant, name)
+    return settings
+
+
+def changed(content: Any, variant: Variant, name: str) -> Any:
+    """Reduce params.yaml to a variant's cell and apply its changes.
+
+    Args:
+        content: params.yaml as nested dictionaries; not touched.
+        variant: the cell and the changes, whose keys are paths joined by dots.
+        name: the variant's name, for the messages.
+
+    Returns:
+        A valid content of params.yaml with one learned cell and no baseline.
+
+    Raises:
+        UserError: when a path leads nowhere, or the changed values are not valid.
+    """
+    cell = {"datasets": variant.dataset, "methods": variant.method, "classifiers": variant.classifier}
+    content = copy.deepcopy(content)
+    content |= {
+        "learn_on": [variant.dataset],
+        "transfer_to": [],
+        "hidden_units": [variant.hidden_units],
+        "handmade": {},
+        "variants": {},
+    }
+    for section, key in cell.items():
+        content[section] = {key: content[section][key]}
+    for path, value in variant.changes.items():
+        *parents, last = path.split(".")
+        place = content
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place or path == "variants":
+            raise UserError(f"variants.{name}.changes: {path} names nothing in {paths.PARAMS}")
+        place[last] = value
+    after = validate(content, f"variants.{name}")
+    for section, key in cell.items():
+        if key not in getattr(after, section):
+            raise UserError(f"variants.{name}.changes: must leave {section}.{key}, the variant's own cell")
+    return content
 
 
 def write(content: Any, path: Path) -> None:
@@ -190,7 +363,23 @@ def write(content: Any, path: Path) -> None:
 def _explain(source: str, error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-        value = "" if isinstance(item["input"], dict) else f", found {item['input']!r}"
-        lines.append(f"{source}: {place}: {item['msg']}{value}")
+        place = ".".join(str(part) for part in item["loc"] if part != "[key]") or "(whole file)"
+        lines.append(f"{source}: {place}: {_reason(item['type'], item['msg'], item['input'])}")
     return "\n".join(lines)
+
+
+def _reason(kind: str, message: str, value: Any) -> str:
+    if kind == REFUSED or (isinstance(value, dict) and kind != "dict_type"):
+        return message
+    if value is None:
+        return f"{message}, found nothing: a section without entries is written {{}}, a list without any []"
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9.]+[eE][+-]?[0-9]+", value.strip()):
+        return (
+            f"{message}, found {value!r}: YAML reads it as text, an exponent needs a dot and a sign (1.0e-4)"
+        )
+    if kind == "string_pattern_mismatch":
+        message = "a key begins with a lower-case letter and holds nothing but those, digits and _"
+    shown = repr(value)
+    return (
+        f"{message}, found {shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + ' ...'}"
+    )

@@ -211,9 +211,10 @@ class TestOfficialParts:
 
     def test_a_copy_in_train_of_what_is_tested_is_left_out(self, caplog):
         entries = [("a", "", "same", "train"), ("a", "", "", "train"), ("b", "", "", "valid")]
-        table = tracks(*entries, ("a", "", "same", "test"), ("b", "", "same", "valid"))
+        others = [("b", "", "", "train"), ("a", "", "", "valid"), ("b", "", "", "test")]
+        table = tracks(*entries, ("a", "", "same", "test"), ("b", "", "same", "valid"), *others)
         parts = Official(name="official", folds=1).build(table, "data/x")["fold_0"]
-        assert parts == ["", "train", "valid", "test", ""]
+        assert parts == ["", "train", "valid", "test", "", "train", "valid", "test"]
         assert "a/000.wav has a copy in test and is left out" in caplog.text
 
 

@@ -23,7 +23,8 @@ def test_named_methods_and_sizes_keep_their_values():
     whole, part = content(), subset(content(), ["sigmoid_hf"], [50])
     assert part["methods"] == {"sigmoid_hf": whole["methods"]["sigmoid_hf"]}
     assert part["hidden_units"] == [50]
-    untouched = set(whole) - {"methods", "hidden_units"}
+    assert part["variants"] == {}  # all of them are of relu_sgd, which is gone
+    untouched = set(whole) - {"methods", "hidden_units", "variants"}
     assert {name: part[name] for name in untouched} == {name: whole[name] for name in untouched}
 
 
@@ -35,6 +36,8 @@ def test_one_fold_is_the_first_of_the_papers_four():
         "of": content()["datasets"]["gtzan"]["split"],
     }
     assert params.validate(part, "test").datasets["gtzan"].split.folds == 1
+    # the variant that groups recordings changes the split inside
+    assert part["variants"]["grouped"]["changes"] == {"datasets.gtzan.split.of.name": "grouped"}
 
 
 def test_all_folds_leave_the_split_as_it_is():

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from earlayers import cli
+from earlayers.audio.splitting.folds import LISTS
 from earlayers.audio.tables import load_split
 from earlayers.errors import UserError
 from earlayers.stages import split
 from tests.helpers import write_params
+from tests.tiny_project import TinyProject
 
 GROUPED = {"name": "grouped", "folds": 4, "seed": 0}
 
@@ -88,6 +91,36 @@ def test_frames_must_come_first(workplace):
         split.run("mine")
     with pytest.raises(UserError, match="datasets has no 'yours'; there are mine, target"):
         split.run("yours")
+
+
+@pytest.mark.faults
+def test_dvc_watches_the_folder_of_peoples_own_lists():
+    root = Path(__file__).parents[2]
+    assert LISTS in yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["split"]["deps"]
+    assert (root / LISTS).is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_dvc_makes_the_folds_anew_when_a_list_changes_and_not_otherwise(tmp_path):
+    project = TinyProject(tmp_path)
+    content = project.params()
+    content["datasets"]["scores"]["split"] = {"name": "listed", "file": "splits/mine.csv"}
+    content["variants"] = {}
+    project.write_params(content)
+    names = [f"{genre}/{genre}_{clip:02d}.wav" for genre in ("low", "middle", "high") for clip in range(8)]
+
+    def write(order: list[str]) -> None:
+        rows = [f"{name},{order[number % 4]}" for number, name in enumerate(names)]
+        (tmp_path / "splits/mine.csv").write_text("\n".join(["path,fold_0", *rows]) + "\n")
+
+    write(["train", "train", "valid", "test"])
+    assert "split@scores" in project.repro("split@scores")
+    assert project.repro("split@scores") == []
+    before = (tmp_path / "build/splits/scores.csv").read_bytes()
+    write(["test", "train", "valid", "train"])
+    assert project.repro("split@scores") == ["split@scores"]
+    assert (tmp_path / "build/splits/scores.csv").read_bytes() != before
 
 
 def test_the_stage_starts_without_torch():

@@ -34,7 +34,7 @@ def variant(**changes) -> Variant:
 
 
 def test_a_change_reaches_its_place_and_no_other(content):
-    after = variants.changed(content, variant(**{"methods.relu_sgd.optimizer.learning_rate": 0.5}), "fast")
+    after = params.changed(content, variant(**{"methods.relu_sgd.optimizer.learning_rate": 0.5}), "fast")
     method = content["methods"]["relu_sgd"]
     assert after["methods"] == {
         "relu_sgd": method | {"optimizer": method["optimizer"] | {"learning_rate": 0.5}}
@@ -44,28 +44,28 @@ def test_a_change_reaches_its_place_and_no_other(content):
 
 
 def test_only_the_cell_of_the_variant_is_left(content):
-    after = variants.changed(content, variant(), "same")
+    after = params.changed(content, variant(), "same")
     assert (after["learn_on"], after["hidden_units"], after["transfer_to"]) == (["scores"], [50], [])
     assert (list(after["methods"]), after["handmade"]) == (["relu_sgd"], {})
 
 
 def test_a_path_that_leads_nowhere_is_refused_by_name(content):
     with pytest.raises(UserError, match=r"variants\.typo\.changes: frames\.windo names nothing"):
-        variants.changed(content, variant(**{"frames.windo": "hann"}), "typo")
+        params.changed(content, variant(**{"frames.windo": "hann"}), "typo")
 
 
 def test_a_value_that_the_rules_refuse_is_refused(content):
     with pytest.raises(
         UserError, match=r"variants\.wrong: .*window: Input should be 'rectangular' or 'hann'"
     ):
-        variants.changed(content, variant(**{"frames.window": "hamming"}), "wrong")
+        params.changed(content, variant(**{"frames.window": "hamming"}), "wrong")
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "params.paper.yaml"])
 def test_every_variant_that_is_committed_is_valid(name):
     settings = params.load(ROOT / name)
     for key, item in settings.variants.items():
-        variants.changed(params.read(ROOT / name), item, key)
+        params.changed(params.read(ROOT / name), item, key)
 
 
 def test_stages_before_the_first_change_are_linked_and_the_rest_runs(content, tmp_path, monkeypatch):
@@ -89,13 +89,43 @@ def test_stages_before_the_first_change_are_linked_and_the_rest_runs(content, tm
     steps = [step("frames", "frames"), step("train", "training"), step("classify", "classifiers")]
     monkeypatch.setattr(variants, "steps", lambda _: steps)
     item = variant(**{"training.seed": 7})
-    after = variants.changed(content, item, "seed")
+    after = params.changed(content, item, "seed")
     # the same classifiers before and after, but downstream of what changed
     before = content | {"classifiers": after["classifiers"]}
     assert variants._run_steps(item, before, after, folder) == {"from": "variant"}
     assert ran == ["train", "classify"]
     assert (folder / "build/frames.json").is_symlink()
     assert (tmp_path / "build/train.json").read_text() == '{"from": "project"}'
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("of", [False, True])
+def test_a_list_of_folds_is_there_where_a_variant_runs(content, workplace, monkeypatch, of):
+    split = {"name": "listed", "file": "splits/mine.csv"}
+    split = {"name": "first", "folds": 1, "of": split} if of else split
+    content["datasets"]["scores"]["split"] = split
+    content["variants"] = {"again": variant(**{"training.seed": 1}).model_dump()}
+    params.write(content, workplace / paths.PARAMS)
+    (workplace / "splits").mkdir()
+    (workplace / "splits/mine.csv").write_text("path,fold_0\n")
+    seen = []
+
+    def run_steps(item, before, after, folder):
+        seen.append((folder / "splits/mine.csv").read_text())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(variants, "_run_steps", run_steps)
+    with pytest.raises(KeyboardInterrupt):
+        variants.run("again")
+    assert seen == ["path,fold_0\n"]
+
+
+@pytest.mark.faults
+def test_another_layout_makes_the_frames_anew(content):
+    item = variant(**{"datasets.scores.layout": "gtzan"})
+    after = params.changed(content, item, "x")
+    frames = variants.steps(item)[0]
+    assert any(variants._at(content, path) != variants._at(after, path) for path in frames.sections)
 
 
 def write_cell(item):

@@ -17,14 +17,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from earlayers.settings import Kind
+from earlayers.settings import Kind, refusal
 
 if TYPE_CHECKING:
     import torch
 
 Positive = Annotated[int, Field(gt=0)]
+SMALLEST_RATE_HZ, LARGEST_RATE_HZ = 1_000, 384_000  # of the settings: telephone is 8 000, studios 192 000
+Samples = Annotated[int, Field(ge=2, le=1 << 20)]
 LOADER = "torchaudio._extension.utils"
 _IMPORTING = threading.Lock()
 LARGEST_RATIO = 2000
@@ -80,9 +82,13 @@ class FrontEnd(Kind):
 
     if TYPE_CHECKING:
         name: str  # each kind's own field
-    frame_samples: Positive
-    hop_samples: Positive
+    frame_samples: Samples
+    hop_samples: Samples
     window: Literal["rectangular", "hann"]
+
+    def bins(self) -> int | None:
+        """Numbers in a frame, where the settings alone say it."""
+        return None
 
     def build(self, sample_rate_hz: int) -> FrontEndFunction:
         """Make the function for waveforms of `sample_rate_hz`."""
@@ -108,6 +114,10 @@ class Spectrum(FrontEnd):
     name: Literal["spectrum"]
     compression: Literal["none", "log1p"]
 
+    def bins(self) -> int:
+        """See `FrontEnd`."""
+        return self.frame_samples // 2 + 1
+
     def build(self, sample_rate_hz: int) -> FrontEndFunction:
         """Make the function; its bin b lies at b * sample_rate_hz / frame_samples Hz."""
         del sample_rate_hz  # magnitudes are counted in bins, whatever the rate
@@ -119,7 +129,7 @@ class Spectrum(FrontEnd):
             return _magnitudes(waveform.unfold(0, self.frame_samples, self.hop_samples), window).T
 
         transform = _compressed(magnitudes, self.compression)
-        return FrontEndFunction(transform, self.frame_samples // 2 + 1, self.frame_samples)
+        return FrontEndFunction(transform, self.bins(), self.frame_samples)
 
 
 class Mel(FrontEnd):
@@ -128,6 +138,15 @@ class Mel(FrontEnd):
     name: Literal["mel"]
     mel_bands: Positive
     compression: Literal["none", "log1p"]
+
+    @model_validator(mode="after")
+    def _bands_have_bins(self) -> Mel:
+        _check_bands(self.mel_bands, self.frame_samples)
+        return self
+
+    def bins(self) -> int:
+        """See `FrontEnd`."""
+        return self.mel_bands
 
     def build(self, sample_rate_hz: int) -> FrontEndFunction:
         """Make the function for waveforms of `sample_rate_hz`."""
@@ -145,6 +164,17 @@ class Mfcc(FrontEnd):
     mel_bands: Positive
     coefficients: Positive
 
+    @model_validator(mode="after")
+    def _coefficients_have_bands(self) -> Mfcc:
+        _check_bands(self.mel_bands, self.frame_samples)
+        if self.coefficients > self.mel_bands:
+            raise refusal((("coefficients",), f"is {self.coefficients}, at most mel_bands, {self.mel_bands}"))
+        return self
+
+    def bins(self) -> int:
+        """See `FrontEnd`."""
+        return self.coefficients
+
     def build(self, sample_rate_hz: int) -> FrontEndFunction:
         """Make the function for waveforms of `sample_rate_hz`.
 
@@ -159,6 +189,14 @@ class Mfcc(FrontEnd):
                 melkwargs={"n_mels": self.mel_bands, "power": 2.0, **self._framing()},
             )
         return FrontEndFunction(transform, self.coefficients, self.frame_samples)
+
+
+def _check_bands(bands: int, frame_samples: int) -> None:
+    bins = frame_samples // 2 + 1
+    if bands > bins:
+        raise refusal(
+            (("mel_bands",), f"is {bands}, at most the {bins} bins of frame_samples {frame_samples}")
+        )
 
 
 def _magnitudes(frames: torch.Tensor, window: torch.Tensor | None) -> torch.Tensor:

@@ -75,13 +75,15 @@ def load_split(file: Path) -> pd.DataFrame:
         Text only: train, valid, test or "" (not used in that column); rows in the order of usable tracks.
 
     Raises:
-        UserError: when the file is missing.
+        UserError: when the file is missing or damaged.
     """
     try:
         # a genre may be called "NA", a group "007"
         return pd.read_csv(file, dtype=str, keep_default_na=False, lineterminator="\n")
     except FileNotFoundError:
         raise UserError(f"{file} is missing: run the split stage") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): run the split stage again") from None
 
 
 def fold_columns(split: pd.DataFrame) -> list[str]:

@@ -1,4 +1,7 @@
-"""data: scores -> data/scores and data/tunes; soundtracks on request; other datasets are looked for."""
+"""data: scores -> data/scores and data/tunes; soundtracks on request; other datasets are looked for.
+
+init-dataset: looks at a folder of one's own audio, and puts it into params.yaml.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,26 @@ def data(datasets: Datasets = None) -> None:
             make(name)
         else:
             look_for(name)
+
+
+@app.command(rich_help_panel="Tools")
+def init_dataset(
+    name: Annotated[str, typer.Argument(help="of the folder below data/: lower-case letters, digits and _")],
+    layout: Annotated[
+        str, typer.Option(help="how it lies: folders, gtzan, ismir2004 or fma_small")
+    ] = "folders",
+    learn_on: Annotated[bool, typer.Option(help="train networks on it (Table 1)")] = True,
+    transfer_to: Annotated[
+        bool, typer.Option(help="try the features of other datasets on it (Table 2)")
+    ] = False,
+    write: Annotated[bool, typer.Option("--write", help="add it to params.yaml")] = False,
+) -> None:
+    """Look at your own audio in data/NAME: what it holds, and what to put into params.yaml."""
+    from earlayers.default_data import own_dataset
+
+    for line in own_dataset.introduce(name, layout, learn_on=learn_on, transfer_to=transfer_to, write=write):
+        # names and tags are data: a control character in them must not reach the terminal
+        log.info("%s", "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line))
 
 
 def make(name: str) -> None:
@@ -57,4 +80,6 @@ def look_for(name: str) -> None:
         )
     tracks = known[name].tracks(paths.data(name))
     genres = {track.genre for track in tracks}
+    groups = [track.group for track in tracks]
+    known[name].split.check(str(paths.data(name)), [track.genre for track in tracks], groups)
     log.info("%s is there: %d files, %d genres", paths.data(name), len(tracks), len(genres))

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from earlayers.errors import UserError
-from earlayers.settings import Kind
+from earlayers.settings import Kind, Seed
 
 Positive = Annotated[int, Field(gt=0)]
 # a tree grown to the end takes 86 bytes a row in memory, measured on 967 000 frames
@@ -33,7 +33,7 @@ class Classifier(Kind):
 
     trusted_types: ClassVar[tuple[str, ...]] = ()
     training_frames_per_track: Positive | Literal["all"]
-    seed: int
+    seed: Seed
 
     def build(self, rows: int, seed: int) -> Any:
         """Make an unfitted classifier with scikit-learn's `fit` and `predict_proba`.

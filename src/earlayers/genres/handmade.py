@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from earlayers.audio.framing import FrontEnd
 from earlayers.genres.transforms import Transform, fit_standardising, fit_whitening
-from earlayers.settings import Kind
+from earlayers.settings import Kind, refusal
 
 
 class Handmade(Kind):
@@ -40,6 +40,15 @@ class Standardised(Handmade):
     transform: Literal["standardise"]
     components: Annotated[int, Field(gt=0)]
 
+    @model_validator(mode="after")
+    def _keeps_every_bin(self) -> Standardised:
+        bins = self.front_end.bins()
+        if bins is not None and self.components != bins:
+            raise refusal(
+                (("components",), f"is {self.components}; standardise keeps all {bins}: write {bins}")
+            )
+        return self
+
     def build(self, frames: np.ndarray, clips: list[slice], sums: np.ndarray) -> Transform:
         """See `Handmade`; the sums suffice."""
         del frames
@@ -51,6 +60,13 @@ class PcaWhitened(Handmade):
 
     transform: Literal["pca_whitening"]
     components: Annotated[int, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _has_as_many_bins(self) -> PcaWhitened:
+        bins = self.front_end.bins()
+        if bins is not None and self.components > bins:
+            raise refusal((("components",), f"is {self.components}, at most the {bins} that front_end gives"))
+        return self
 
     def build(self, frames: np.ndarray, clips: list[slice], sums: np.ndarray) -> Transform:
         """See `Handmade`."""

@@ -165,11 +165,11 @@ def with_values(method: Method, values: Values) -> Method:
     content: dict[str, Any] = method.model_dump()
     for path, value in values.items():
         *parents, last = path.split(".")
-        place = content
+        place: Any = content
         for parent in parents:
-            place = place[parent]
+            place = place.get(parent) if isinstance(place, dict) else None
         # an unknown key would otherwise be reported as an extra one, far from its cause
-        if last not in place:
+        if not isinstance(place, dict) or last not in place:
             raise KeyError(path)
         place[last] = value
     return Method.model_validate(content)

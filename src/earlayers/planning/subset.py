@@ -36,11 +36,20 @@ def subset(
     _check("hidden_units", hidden_units, content["hidden_units"])
     if methods:
         cut["methods"] = {name: value for name, value in cut["methods"].items() if name in methods}
+        cut["variants"] = {
+            name: value for name, value in cut["variants"].items() if value["method"] in methods
+        }
     if hidden_units:
         cut["hidden_units"] = [units for units in cut["hidden_units"] if units in hidden_units]
     if folds is not None:
         for name, dataset in cut["datasets"].items():
-            dataset["split"] = _first(dataset["split"], folds, name)
+            whole, dataset["split"] = dataset["split"], _first(dataset["split"], folds, name)
+            if dataset["split"].get("of") is whole:  # what variants change of it lies a step deeper now
+                for variant in cut["variants"].values():
+                    variant["changes"] = {
+                        path.replace(f"datasets.{name}.split.", f"datasets.{name}.split.of."): value
+                        for path, value in variant["changes"].items()
+                    }
     return cut
 
 

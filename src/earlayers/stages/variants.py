@@ -7,7 +7,6 @@ its changes do not touch is linked from the project instead of computed again. T
 from __future__ import annotations
 
 import contextlib
-import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from earlayers import files, params, paths
 from earlayers.cells import name_of
-from earlayers.errors import UserError
 from earlayers.params import Variant
 
 if TYPE_CHECKING:
@@ -43,12 +41,14 @@ def run(name: str) -> None:
     """
     variant = params.entry(params.load().variants, name, "variants")
     before = params.read()
-    after = changed(before, variant, name)
+    after = params.changed(before, variant, name)
     folder = paths.variant(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     params.write(after, folder / paths.PARAMS)
     _link(paths.data(variant.dataset), folder)
+    for listing in _lists(after["datasets"][variant.dataset]["split"]):
+        _link(listing, folder)
     result = _run_steps(variant, before, after, folder)
     predictions = _judged(variant, folder)
     if variant.layers == "voted":
@@ -59,43 +59,6 @@ def run(name: str) -> None:
     shutil.rmtree(folder)
 
 
-def changed(content: Any, variant: Variant, name: str) -> Any:
-    """Reduce params.yaml to the variant's cell and apply its changes.
-
-    Args:
-        content: params.yaml as nested dictionaries; not touched.
-        variant: the cell and the changes, whose keys are paths joined by dots.
-        name: the variant's name, for the messages.
-
-    Returns:
-        A valid content of params.yaml with one learned cell and no baseline.
-
-    Raises:
-        UserError: when a path leads nowhere, or the changed values are not valid.
-    """
-    content = copy.deepcopy(content)
-    content |= {
-        "learn_on": [variant.dataset],
-        "transfer_to": [],
-        "hidden_units": [variant.hidden_units],
-        "handmade": {},
-        "variants": {},
-    }
-    content["methods"] = {variant.method: content["methods"][variant.method]}
-    content["classifiers"] = {variant.classifier: content["classifiers"][variant.classifier]}
-    content["datasets"] = {variant.dataset: content["datasets"][variant.dataset]}
-    for path, value in variant.changes.items():
-        *parents, last = path.split(".")
-        section = content
-        for parent in parents:
-            section = section.get(parent) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last not in section:
-            raise UserError(f"variants.{name}.changes: {path} names nothing in {paths.PARAMS}")
-        section[last] = value
-    params.validate(content, f"variants.{name}")
-    return content
-
-
 def steps(variant: Variant) -> list[Step]:
     """The stages of one learned cell, in order."""
     from earlayers.stages import classify, features, frames, split, train
@@ -104,8 +67,12 @@ def steps(variant: Variant) -> list[Step]:
     cell = name_of(dataset, method, units)
     forest = name_of(cell, variant.classifier)
     return [
-        Step(("audio", "frames"), (paths.frames(dataset),), lambda: frames.run(dataset)),
-        Step((f"datasets.{dataset}.split",), (paths.split(dataset),), lambda: split.run(dataset)),
+        Step(
+            ("audio", "frames", f"datasets.{dataset}.layout", f"datasets.{dataset}.max_bad_fraction"),
+            (paths.frames(dataset),),
+            lambda: frames.run(dataset),
+        ),
+        Step((f"datasets.{dataset}.split", "transfer"), (paths.split(dataset),), lambda: split.run(dataset)),
         Step(
             ("training", f"methods.{method}"),
             (paths.model(cell), paths.result("train", cell), paths.curves(cell)),
@@ -157,6 +124,13 @@ def _at(content: Any, path: str) -> Any:
     for key in path.split("."):
         content = content[key]
     return content
+
+
+def _lists(split: Any) -> list[Path]:
+    """The file of a user's own folds, whose place is told from the root of the project."""
+    if "of" in split:
+        return _lists(split["of"])
+    return [Path(split["file"])] if "file" in split and not Path(split["file"]).is_absolute() else []
 
 
 def _link(path: Path, folder: Path) -> None:

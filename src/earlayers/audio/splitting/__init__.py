@@ -3,7 +3,7 @@
 For every kind of split: tracks of identical content (`content_md5`) are never in two parts of one column.
 """
 
-from earlayers.audio.splitting.dealing import check_genres, divide, keep_together
+from earlayers.audio.splitting.dealing import check_filled, check_genres, divide, keep_together
 from earlayers.audio.splitting.folds import (
     FaultFiltered,
     First,
@@ -24,6 +24,7 @@ __all__ = [
     "Official",
     "Split",
     "Stratified",
+    "check_filled",
     "check_genres",
     "divide",
     "fault_filtered_parts",

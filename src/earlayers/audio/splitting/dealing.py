@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from earlayers.errors import UserError
 
@@ -65,12 +65,37 @@ def check_genres(where: str, genres: Sequence[str], units: Sequence[int], folds:
         )
 
 
+def check_filled(
+    where: str, genres: Sequence[str], parts: Sequence[Hashable], needed: Sequence[Hashable], remedy: str
+) -> None:
+    """Refuse parts of which one lacks a genre that stands in another: it could not be learned, or not tested.
+
+    Args:
+        where: the folder or table, for the message.
+        genres: of each track.
+        parts: of each track; what is not in `needed` is not used.
+        needed: the parts that every genre must fill.
+        remedy: what to do, for the message.
+
+    Raises:
+        UserError: naming `where`, each such genre and the parts that lack it.
+    """
+    filled = set(zip(genres, parts, strict=True))
+    lacking = []
+    for genre in sorted({genre for genre, part in filled if part in needed}):
+        absent = [str(part) for part in needed if (genre, part) not in filled]
+        if absent:
+            lacking.append(f"{genre!r} has no track in part {', '.join(absent)}")
+    if lacking:
+        raise UserError(f"{where}: every genre must be in every part; {'; '.join(lacking)}: {remedy}")
+
+
 def divide(genres: Sequence[str], units: Sequence[int], shares: Sequence[float], seed: int) -> list[int]:
     """Deal tracks into parts so that every genre is shared out as evenly as whole units allow.
 
     Units go one by one, the largest first, to the part that holds least of their genres. With at least as
     many units of a genre as there are parts every part gets one, which scikit-learn's StratifiedGroupKFold
-    does not promise.
+    does not promise; units that hold several genres may leave a part without one (`check_filled`).
 
     Args:
         genres: of each track.

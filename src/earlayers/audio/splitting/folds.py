@@ -8,29 +8,39 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from earlayers.audio.splitting.dealing import check_genres, divide, keep_together
-from earlayers.audio.splitting.lists import UNUSED, checked, fault_filtered_parts, read_lists
+from earlayers.audio.splitting.dealing import check_filled, check_genres, divide, keep_together
+from earlayers.audio.splitting.lists import PARTS, UNUSED, checked, composed, fault_filtered_parts, read_lists
 from earlayers.errors import UserError
-from earlayers.settings import Kind
+from earlayers.settings import Kind, Seed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+LISTS = "splits"  # the folder of people's own lists, which DVC watches for the split stage
 
 Folds = Annotated[int, Field(ge=3, le=20)]
 Positive = Annotated[int, Field(gt=0)]
 
 
 class Split(Kind):
-    """Folds of train, valid and test parts; unless a kind says otherwise somebody else made them."""
+    """Folds of train, valid and test parts; unless a kind says otherwise somebody else made them.
 
+    Attributes:
+        needs_parts: those that the dataset must bring itself.
+    """
+
+    needs_parts: ClassVar[tuple[str, ...]] = ()
     if TYPE_CHECKING:
         name: str  # each kind's own field
+
+    def innermost(self) -> Split:
+        """The split that makes the folds, where this one only takes some of another's."""
+        return self
 
     def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
         """Refuse a dataset that cannot fill its folds (or has one genre), before anything is decoded.
@@ -60,7 +70,7 @@ class Drawn(Split):
     """Folds drawn by us: every genre is dealt into parts; fold k tests on part k, validates on part k + 1."""
 
     folds: Folds
-    seed: int
+    seed: Seed
 
     def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
         """See `Split`."""
@@ -73,6 +83,7 @@ class Drawn(Split):
         units = self._units(list(tracks["group"]), list(tracks["content_md5"]))
         check_genres(where, genres, units, self.folds)
         dealt = divide(genres, units, [1.0 / self.folds] * self.folds, self.seed)
+        check_filled(where, genres, dealt, range(self.folds), "lower split.folds, or try another split.seed")
         columns = {}
         for fold in range(self.folds):
             named = {fold: "test", (fold + 1) % self.folds: "valid"}
@@ -136,6 +147,7 @@ class FaultFiltered(Split):
 class Official(Split):
     """The parts that come with the dataset (fma_small), the same for every fold (only the seeds differ)."""
 
+    needs_parts = PARTS
     name: Literal["official"]
     folds: Annotated[int, Field(ge=1, le=20)]
 
@@ -152,17 +164,27 @@ class Listed(Split):
     """The user's own folds: a csv with a column `path` and a column per fold (part or empty)."""
 
     name: Literal["listed"]
-    file: str
+    file: Annotated[str, Field(min_length=1)]
+
+    def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
+        """See `Split`; the lists themselves are read too."""
+        super().check(where, genres, groups)
+        read_lists(Path(self.file))
 
     def build(self, tracks: pd.DataFrame, where: str) -> dict[str, list[str]]:
         """Read the lists. Tracks that they do not name are not used.
 
         Raises:
-            UserError: when the file is missing, lacks a column, names a part that does not exist, or leaves
-                a fold without one of its parts.
+            UserError: when the file is missing, lacks a column, names a part that does not exist or a track
+                twice, or leaves a fold without one of its parts.
         """
+        if Path(self.file).parts[0] != LISTS:
+            log.warning(
+                "%s: `dvc repro` does not notice when it changes; it watches the folder %s/", self.file, LISTS
+            )
         rows, folds = read_lists(Path(self.file))
-        usable = set(tracks["path"])
+        named = [composed(path) for path in tracks["path"]]
+        usable = set(named)
         unknown = sorted(rows.keys() - usable)
         if len(unknown) == len(rows):
             raise UserError(
@@ -172,7 +194,7 @@ class Listed(Split):
         if unknown:
             log.warning("%s names %d tracks that are not usable: %s", self.file, len(unknown), unknown)
         empty = dict.fromkeys(folds, UNUSED)
-        parts = {fold: [rows.get(path, empty)[fold] for path in tracks["path"]] for fold in folds}
+        parts = {fold: [rows.get(path, empty)[fold] for path in named] for fold in folds}
         return {fold: checked(parts[fold], tracks, f"{self.file}, {fold}") for fold in folds}
 
 
@@ -182,6 +204,10 @@ class First(Split):
     name: Literal["first"]
     folds: Positive
     of: Split
+
+    def innermost(self) -> Split:
+        """See `Split`."""
+        return self.of.innermost()
 
     def check(self, where: str, genres: Sequence[str], groups: Sequence[str]) -> None:
         """See the other split."""
@@ -224,7 +250,9 @@ def transfer_parts(tracks: pd.DataFrame, where: str, train_fraction: float, seed
     genres = list(tracks["genre"])
     check_genres(where, genres, units, 2)
     halves = divide(genres, units, (train_fraction, 1.0 - train_fraction), seed)
-    return [("train", "test")[half] for half in halves]
+    parts = [("train", "test")[half] for half in halves]
+    check_filled(where, genres, parts, ("train", "test"), "try another transfer.seed")
+    return parts
 
 
 def _repeated(parts: list[str], tracks: pd.DataFrame, folds: int, where: str) -> dict[str, list[str]]:

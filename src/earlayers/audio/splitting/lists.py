@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import logging
+import unicodedata
+from collections import defaultdict
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from earlayers.audio.splitting.dealing import check_filled
 from earlayers.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,6 +20,15 @@ log = logging.getLogger(__name__)
 
 PARTS = ("train", "valid", "test")
 UNUSED = ""
+NAMED_PER_WARNING = 5
+
+
+def composed(name: str) -> str:
+    """The one spelling of a name whose accents may be parts of their letters or stand after them.
+
+    macOS writes "é" as two characters, a csv from elsewhere as one: the same to the eye (Unicode's NFC).
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def fault_filtered_parts() -> dict[str, str]:
@@ -32,7 +44,7 @@ def checked(parts: list[str], tracks: pd.DataFrame, where: str, needed: tuple[st
 
     Args:
         parts: the part of every track, "" where unused.
-        tracks: columns path and content_md5.
+        tracks: columns path, genre, group and content_md5.
         where: what gives the parts, for messages.
         needed: the parts that must not be empty, the weakest first.
 
@@ -40,7 +52,7 @@ def checked(parts: list[str], tracks: pd.DataFrame, where: str, needed: tuple[st
         The parts, with copies taken out: test keeps what it shares with another part, then valid.
 
     Raises:
-        UserError: when a needed part is empty.
+        UserError: when a needed part is empty, or lacks a genre that another has.
     """
     strongest: dict[str, str] = {}
     for part in needed:  # in the order train, valid, test: the later overwrites
@@ -56,6 +68,25 @@ def checked(parts: list[str], tracks: pd.DataFrame, where: str, needed: tuple[st
     absent = [part for part in needed if part not in kept]
     if absent:
         raise UserError(f"{where}: no usable track is in part {', '.join(absent)}; {needed} are needed")
+    check_filled(
+        where,
+        list(tracks["genre"]),
+        kept,
+        needed,
+        "list tracks of it there, or none in any part",
+    )
+    places: dict[str, set[str]] = defaultdict(set)
+    for group, part in zip(tracks["group"], kept, strict=True):
+        if group and part:
+            places[group].add(part)
+    divided = sorted(group for group, parts in places.items() if len(parts) > 1)
+    if divided:
+        log.warning(
+            "%s: %d groups have tracks in more than one part, so that their tests say too much: %s",
+            where,
+            len(divided),
+            ", ".join(divided[:NAMED_PER_WARNING]) + (", ..." if len(divided) > NAMED_PER_WARNING else ""),
+        )
     return kept
 
 
@@ -73,17 +104,25 @@ def read_lists(file: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     """
     try:
         with open(file, encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
+            table = csv.DictReader(lines)
+            columns = list(table.fieldnames or ())
+            rows = list(table)
     except FileNotFoundError:
         raise UserError(f"{file} is missing: split.file must name a csv with path, fold_0, ...") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read as csv in UTF-8: {error}") from None
-    columns = list(rows[0]) if rows else []
     folds = [name for name in columns if name.startswith("fold_")]
     if "path" not in columns or folds != [f"fold_{fold}" for fold in range(len(folds))] or not folds:
         raise UserError(f"{file} must have the columns path, fold_0, fold_1, ...; found {columns}")
+    if not rows:
+        raise UserError(f"{file} must have a row for every track, found none")
+    by_path: dict[str, dict[str, str]] = {}
     for line, row in enumerate(rows, start=2):
+        path = composed(row["path"] or "")
+        if path in by_path:
+            raise UserError(f"{file}, line {line}: {path} is listed twice, once is right")
+        by_path[path] = row
         for fold in folds:
             if row[fold] not in (*PARTS, UNUSED):
                 raise UserError(f"{file}, line {line}, {fold}: {row[fold]!r} is none of {PARTS} or empty")
-    return {row["path"]: row for row in rows}, folds
+    return by_path, folds
