@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from earlayers.audio.datasets import SOUND
+from earlayers.audio.searching import SOUND
 from earlayers.serving import prediction
 from tests import synthetic
 from tests.helpers import ROOT, tone
 
-WRITERS = {".aif": "AIFF", ".aiff": "AIFF", ".au": "AU", ".opus": "OGG"}
+# where the ending is not the library's name; layer II of MPEG can be read and not be written
+WRITERS = {
+    ".aif": "AIFF",
+    ".aifc": "AIFF",
+    ".mp2": "MP3",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".snd": "AU",
+    ".wave": "WAV",
+}
 
 
 def test_the_documents_list_what_is_looked_for_in_folders():
