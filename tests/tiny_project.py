@@ -38,6 +38,11 @@ def tiny_params() -> dict:
     content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
     for method in content["methods"].values():
         method["max_epochs"] = 3
+    content["variants"] = {
+        name: variant
+        for name, variant in content["variants"].items()
+        if variant["method"] in content["methods"]
+    }
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
     content["classifiers"]["random_forest"] |= {"trees": 10, "training_frames_per_track": 5}
     return content
