@@ -14,13 +14,15 @@ from earlayers.learning.checkpoints import only_trainer
 from earlayers.learning.fitting import Fit, fit, fit_folds, refit_folds
 from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
-from tests.learning.tiny import make_folds, make_hessian_free, make_method, without_times
+from tests.learning.tiny import make_folds, make_hessian_free, make_kronecker, make_method, without_times
 
 METHODS = {
     "relu_sgd": make_method(),
     "dropout": make_method({"momentum": 0.9, "weight_decay": 1.0e-3}, dropout=0.25, input_dropout=0.1),
     "sigmoid_sgd": make_method(activation="sigmoid", initialisation="glorot_uniform_sigmoid"),
     "hessian_free": make_hessian_free(),
+    "kronecker": make_kronecker(),
+    "kronecker_dropout": make_kronecker(dropout=0.25),
 }
 # bash's way of saying that a process died of SIGKILL, as Python's subprocess says it
 KILLED = -signal.SIGKILL

@@ -21,6 +21,14 @@ HESSIAN_FREE = {
     "weight_decay": 0.0,
     "chunk_frames": 100,
 }
+KRONECKER = {
+    "name": "kronecker_hessian_free",
+    "damping": "auto",
+    "batch_frames": 60,
+    "weight_decay": 1.0e-4,
+    "average_decay": 0.9,
+    "chunk_frames": 100,
+}
 BINS, GENRES = 12, ("high", "low", "middle")
 
 
@@ -43,6 +51,13 @@ def make_hessian_free(optimizer: dict | None = None, **changes: object) -> Metho
     values = {"activation": "sigmoid", "initialisation": "glorot_uniform_sigmoid", "output": "sigmoid"}
     values |= {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 4, "patience": 4}
     return Method(**(values | changes), optimizer=HESSIAN_FREE | (optimizer or {}))
+
+
+def make_kronecker(optimizer: dict | None = None, **changes: object) -> Method:
+    """Sigmoid + minibatch Hessian-free with Kronecker factors, softmax outputs."""
+    values = {"activation": "sigmoid", "initialisation": "glorot_uniform_sigmoid", "output": "softmax"}
+    values |= {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 4, "patience": 4}
+    return Method(**(values | changes), optimizer=KRONECKER | (optimizer or {}))
 
 
 def make_folds(count: int = 1, frames: int = 400, noise: float = 2.0) -> list[FoldData]:

@@ -20,9 +20,15 @@ from earlayers.learning.network import Network, save_network
 GENRES = {"scores": ["chorale", "jig", "madrigal", "reel"], "tunes": ["air", "hornpipe", "slip_jig"]}
 LAYERS = ("1", "2", "3", "all")
 # how often a cell is right, percent; rectifiers a little better than sigmoids, layers than the input
-SKILL = {"relu_sgd": 72, "relu_sgd_dropout": 75, "sigmoid_hf": 68, "sigmoid_sgd": 58}
+SKILL = {"relu_sgd": 72, "relu_sgd_dropout": 75, "sigmoid_hf": 68, "sigmoid_sgd": 58, "sigmoid_khf": 70}
 SKILL |= {"mfcc": 66, "pmsc": 70, "spectrum": 60}
-SECONDS_AN_EPOCH = {"relu_sgd": 0.5, "relu_sgd_dropout": 0.6, "sigmoid_hf": 4.0, "sigmoid_sgd": 0.5}
+SECONDS_AN_EPOCH = {
+    "relu_sgd": 0.5,
+    "relu_sgd_dropout": 0.6,
+    "sigmoid_hf": 4.0,
+    "sigmoid_sgd": 0.5,
+    "sigmoid_khf": 1.0,
+}
 
 
 def write_json(path: Path, content: object) -> None:

@@ -13,7 +13,6 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from earlayers.audio.scaling import Scaler
 from earlayers.errors import UserError
@@ -67,6 +66,9 @@ class Network(nn.Module):
         self.activation = activation
         self.dropout = dropout
         self.input_dropout = input_dropout
+        # modules, so that an optimiser can hold their masks over a step; none where there is no dropout
+        self.drop_bins = nn.Dropout(input_dropout) if input_dropout else nn.Identity()
+        self.drop_units = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def hidden(self, frames: Tensor) -> list[Tensor]:
         """The activations of every hidden layer.
@@ -78,10 +80,10 @@ class Network(nn.Module):
             A tensor (frames, hidden_units) for each layer, the lowest first.
         """
         function = ACTIVATIONS[self.activation]
-        below = functional.dropout(frames, self.input_dropout, self.training)
+        below = self.drop_bins(frames)
         activations = []
         for layer in self.layers[:-1]:
-            below = functional.dropout(function(layer(below)), self.dropout, self.training)
+            below = self.drop_units(function(layer(below)))
             activations.append(below)
         return activations
 
