@@ -10,6 +10,8 @@ import pytest
 
 from earlayers.errors import UserError
 
+pytestmark = pytest.mark.slow  # runs pieces of benchmarks
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 KEYS = ["what", "ours", "peer", "ratio", "target", "unit"]
 

@@ -86,6 +86,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "error"), [("typer", ""), ("yaml", ""), ("yaml", "ImportError('a part of it is missing')")]
 )

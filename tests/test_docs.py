@@ -13,6 +13,8 @@ import yaml
 
 import earlayers
 
+pytestmark = pytest.mark.slow  # runs whole scripts
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "hessian_free.md"
 

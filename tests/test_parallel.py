@@ -43,6 +43,7 @@ def name(number: int) -> str:
     return f"clip_{number}.wav"
 
 
+@pytest.mark.slow
 def test_results_keep_the_order_of_the_items():
     found = parallel.parallel_map(square_slowly_first, range(6), description="squares", processes=2)
     assert found == [0, 1, 4, 9, 16, 25]
@@ -77,6 +78,7 @@ def test_workers_that_are_used_again_work_in_the_folder_of_their_parent(monkeypa
         assert set(found) == {str(folder)}
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_reported_with_its_item_and_process():
     with pytest.raises(
         UserError, match=r"frames: a worker process died while at work on .*clip_3\.wav \(process \d+\)"
@@ -84,6 +86,7 @@ def test_a_worker_that_dies_is_reported_with_its_item_and_process():
         parallel.parallel_map(die_on_three, range(8), description="frames", processes=2, name=name)
 
 
+@pytest.mark.slow
 def test_the_pool_works_again_after_a_death():
     assert parallel.parallel_map(square_slowly_first, range(3), description="squares", processes=2) == [
         0,

@@ -258,6 +258,7 @@ def mutations(draw) -> dict:
     return content
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(mutations())
 def test_every_mutation_of_the_real_file_is_valid_or_refused_by_path(content):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from earlayers.audio.decoding import Unreadable, decode
 from tests.helpers import tone
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 RATE = 22050
 KINDS = ("WAV", "FLAC", "OGG", "MP3", "AU")
 LONGEST = 10.0  # seconds for one file of a tenth of a second, on a busy machine

@@ -17,7 +17,7 @@ from earlayers.audio.splitting import Grouped, Listed, Official, Stratified, tra
 from earlayers.errors import UserError
 from earlayers.genres.voting import vote, vote_clips
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 ANY = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 PARTS = ("train", "valid", "test")
 FEWEST_SPLIT = 40  # of the tries that must not be refused, or the test would say nothing

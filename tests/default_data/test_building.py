@@ -55,6 +55,7 @@ def made(made_once, tmp_path, monkeypatch):
     return tmp_path / "made", small(monkeypatch), made_once[1]
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_processes(made, tmp_path, monkeypatch):
     folder, repertoire, _ = made
     monkeypatch.setenv("EARLAYERS_JOBS", "2")

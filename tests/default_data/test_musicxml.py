@@ -67,6 +67,7 @@ def test_dotted_beats_are_read_from_the_time_signature():
     assert read_score(score([note("C4", 6)], beats=6, unit=8)).bars == [Bar(0, 1.5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["bach/bwv254.mxl", "trecento/PMFC_04-Cara mi donna.xml"])
 def test_real_scores_give_the_notes_that_music21_reads(source):
     from music21 import converter

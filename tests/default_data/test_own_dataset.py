@@ -120,6 +120,7 @@ def test_a_name_that_is_there_already_is_refused(project, caplog):
     assert main(["init-dataset", "my_music"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "status"), [("My-Music", 2), ("nowhere", 2), ("../data", 2), ("scores", 2)])
 def test_a_wrong_name_is_refused_and_changes_nothing(project, name, status):
     before = Path("params.yaml").read_bytes()

@@ -28,6 +28,8 @@ from tests import synthetic
 from tests.demo import project
 from tests.helpers import tone
 
+pytestmark = pytest.mark.slow  # trains a model and starts servers
+
 RATE_HZ = 22050
 FOLD = 1  # the champion's, by the results that synthetic writes
 CHAMPION = synthetic.CLASSIFIED

@@ -35,6 +35,7 @@ def assert_close(result: torch.Tensor, wanted: torch.Tensor) -> None:
     assert (result - wanted).abs().max() <= 1e-12 * wanted.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", SIZES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)

@@ -18,6 +18,8 @@ from hessian_free import (
 )
 from tests.hessian_free.helpers import make_data, make_network
 
+pytestmark = pytest.mark.slow  # trains networks of several kinds
+
 
 def flat(model: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])

@@ -53,6 +53,7 @@ def make_matrix(model, x, t, loss: str, chunk: int) -> GaussNewton:
     return GaussNewton(chunks, ParameterVector(model.parameters()), Ranks())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["softmax", "bernoulli", "squared"])
 def test_random_signs_estimate_the_diagonal_of_g(loss: str) -> None:
     model = make_network((3, 2))

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import hessian_free
+
+pytestmark = pytest.mark.slow  # runs whole scripts
 
 README = Path(hessian_free.__file__).with_name("README.md")
 

@@ -16,6 +16,8 @@ from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
 from tests.learning.tiny import make_folds, make_hessian_free, make_kronecker, make_method, without_times
 
+pytestmark = pytest.mark.slow  # trains every method many times
+
 METHODS = {
     "relu_sgd": make_method(),
     "dropout": make_method({"momentum": 0.9, "weight_decay": 1.0e-3}, dropout=0.25, input_dropout=0.1),

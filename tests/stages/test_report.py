@@ -19,6 +19,8 @@ from earlayers.reporting import findings
 from earlayers.stages import report
 from tests.reporting.example_results import Example
 
+pytestmark = pytest.mark.slow  # draws a whole report
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -124,6 +124,7 @@ def test_the_stored_networks_are_those_that_the_curves_tell_of(project):
         assert 100 * right / total == pytest.approx(result["folds"][str(fold)]["valid_accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["relu_sgd", "sigmoid_hf"])
 def test_a_refit_keeps_other_networks_and_says_so(project, method, tmp_path):
     cell = f"scores-{method}-6"

@@ -25,6 +25,8 @@ from earlayers.tracking import store
 from tests import synthetic
 from tests.synthetic import CELL, CLASSIFIED, HANDMADE, METHOD, TRANSFERRED, UNITS
 
+pytestmark = pytest.mark.slow  # writes to MLflow's store
+
 RESULTS = 4  # what synthetic.write_project leaves: a training, two classifications, a transfer
 OTHER = CLASSIFIED.replace("relu_sgd", "sigmoid_hf")
 
