@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
+from .groups import shared_settings
 from .kronecker_report import KroneckerStepReport
 from .kronecker_step import KroneckerStep, Settings
 from .losses import LossClass
@@ -183,12 +184,4 @@ class KroneckerHessianFree(Optimizer):
         Raises:
             ValueError: if they differ, or are out of range.
         """
-        shared = {}
-        for name in Settings.__dataclass_fields__:
-            values = {group[name] for group in self.param_groups}
-            if len(values) > 1:
-                raise ValueError(f"all parameter groups must share one {name}, got {sorted(values, key=str)}")
-            shared[name] = values.pop()
-        if any(group["weight_decay"] < 0 for group in self.param_groups):
-            raise ValueError("weight_decay must not be negative in any parameter group")
-        return Settings(**shared)
+        return Settings(**shared_settings(self.param_groups, Settings.__dataclass_fields__))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from .report import Report
 
 
 @dataclass(frozen=True)
-class KroneckerStepReport:
+class KroneckerStepReport(Report):
     """One step of KroneckerHessianFree. Losses are means over the batch and include weight decay.
 
     Attributes:
@@ -57,8 +58,3 @@ class KroneckerStepReport:
             f"rho {self.reduction_ratio:.3f}, damping {self.damping:.3g}, {self.examples} examples, "
             f"{verdict}, {self.seconds:.2f} s"
         )
-
-    def as_metrics(self) -> dict[str, float]:
-        """Every finite number of the report for a tracker; truth values as 0 and 1, texts left out."""
-        numbers = {name: float(value) for name, value in asdict(self).items() if not isinstance(value, str)}
-        return {name: value for name, value in numbers.items() if math.isfinite(value)}

@@ -148,6 +148,7 @@ class KroneckerStep:
         ]
         self.layout = ParameterVector(parameter for parameter, _ in pairs)
         self.weight_decays = [decay for parameter, decay in pairs if parameter.requires_grad]
+        self.decay_of = dict(zip(self.layout.parameters, self.weight_decays, strict=True))
         # samples of a step depend on the seed and its number alone: a resumed run draws them again
         mixed = settings.seed * 0x9E3779B97F4A7C15 + settings.step * 0xBF58476D1CE4E5B9
         self.generator = torch.Generator().manual_seed(mixed & 0x7FFFFFFFFFFFFFFF)
@@ -432,7 +433,7 @@ class KroneckerStep:
 
     def _decay_of(self, block: Block) -> float:
         """Weight decay of a block."""
-        return dict(zip(self.layout.parameters, self.weight_decays, strict=True))[block.parameters[0]]
+        return self.decay_of[block.parameters[0]]
 
     def _last_step(self) -> Tensor | None:
         """The last accepted step, shape (size,), zero for parameters that are new; None before the first."""

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from .closures import Closures, closures
 from .curvature import Chunk
+from .groups import shared_settings
 from .line_search import Armijo
 from .losses import LossClass
 from .objective import Closure, Objective
@@ -140,20 +141,8 @@ class HessianFree(Optimizer):
         Raises:
             ValueError: if groups disagree about one, or it is out of range.
         """
-        smallest_decay = min(group["weight_decay"] for group in self.param_groups)
-        if smallest_decay < 0:
-            raise ValueError(f"weight_decay must not be negative in any group, found {smallest_decay}")
-        shared: dict[str, Any] = {}
-        for name in SHARED:
-            values = {group[name] for group in self.param_groups}
-            if len(values) > 1:
-                raise ValueError(
-                    f"all parameter groups must share one {name}, found {sorted(values, key=str)}: a step "
-                    "solves one system for all of them; give it to the optimizer, not to a group"
-                )
-            shared[name] = values.pop()
         return Options(
-            **shared,
+            **shared_settings(self.param_groups, SHARED),
             line_search=self.line_search,
             cache_bytes=self.cache_bytes,
             on_cg_iteration=self.on_cg_iteration,

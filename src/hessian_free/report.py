@@ -7,7 +7,17 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
-class StepReport:
+class Report:
+    """What the reports of both optimisers can do."""
+
+    def as_metrics(self) -> dict[str, float]:
+        """Every finite number of the report for a tracker; truth values as 0 and 1, texts left out."""
+        numbers = {name: float(value) for name, value in asdict(self).items() if not isinstance(value, str)}
+        return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+@dataclass(frozen=True)
+class StepReport(Report):
     """One step of HessianFree. Losses are means over examples and include weight decay.
 
     Attributes:
@@ -57,8 +67,3 @@ class StepReport:
             f"CG {self.cg_iterations} ({self.cg_stop}, took {self.cg_chosen}), "
             f"{verdict}, {self.seconds:.2f} s"
         )
-
-    def as_metrics(self) -> dict[str, float]:
-        """Every finite number of the report for a tracker; truth values as 0 and 1, texts left out."""
-        numbers = {name: float(value) for name, value in asdict(self).items() if not isinstance(value, str)}
-        return {name: value for name, value in numbers.items() if math.isfinite(value)}

@@ -25,17 +25,7 @@ class PageBrowser(Chromium):
 
     def visit(self, *, width: int = 1200, height: int = 1000, dark: bool = False) -> None:
         """Open the page and wait until it has listed the models."""
-        self.events.clear()
-        self.ask(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", features=[scheme])
-        self.ask("Page.navigate", url=f"{self.address}/")
+        self.navigate(f"{self.address}/", width=width, height=height, dark=dark)
         self.wait_for("document.querySelector('#model-rows input') !== null")
 
     def wait_for(self, expression: str, seconds: float = 120.0) -> None:

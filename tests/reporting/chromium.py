@@ -77,7 +77,8 @@ class Chromium:
                 return answer["result"]
             self.events.append(answer)
 
-    def open(self, page: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
+    def navigate(self, url: str, *, width: int, height: int, dark: bool) -> None:
+        """Go to an address in a window of a size, telephones below 600 px, light or dark."""
         self.events.clear()
         self.ask(
             "Emulation.setDeviceMetricsOverride",
@@ -88,7 +89,10 @@ class Chromium:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+        self.ask("Page.navigate", url=url)
+
+    def open(self, page: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
+        self.navigate(page.resolve().as_uri(), width=width, height=height, dark=dark)
         deadline = time.monotonic() + 60
         while self.value("document.readyState") != "complete" or self.value("location.protocol") != "file:":
             assert time.monotonic() < deadline, f"{page} did not finish loading"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from earlayers.learning.modules import FoldsModule, Measures, OneFoldModule
     from earlayers.learning.network import Network
     from earlayers.learning.runs import FoldRun
-    from hessian_free import KroneckerHessianFree
+    from hessian_free import CanonicalLoss, KroneckerHessianFree
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -139,12 +139,12 @@ class HessianFreeSettings(OptimizerSettings):
             The loss of all training frames after the step, and the numbers of the step.
         """
         from earlayers.learning.seeds import Purpose, purpose_seed
-        from hessian_free import BernoulliCrossEntropy, SoftmaxCrossEntropy, closures
+        from hessian_free import closures
 
         # the sample depends on the seed and the optimiser's step counter, so fresh closures change nothing
         calls = closures(
             module.network,
-            {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}[module.output],
+            loss_class(module.output),
             frames,
             targets,
             self.chunk_frames,
@@ -203,9 +203,8 @@ class KroneckerHessianFreeSettings(OptimizerSettings):
         import torch
 
         from earlayers.learning.seeds import Purpose, generator
-        from hessian_free import BernoulliCrossEntropy, SoftmaxCrossEntropy
 
-        loss = {"softmax": SoftmaxCrossEntropy, "sigmoid": BernoulliCrossEntropy}[module.output]
+        loss = loss_class(module.output)
         run, method = module.runs[0], cast("KroneckerHessianFree", module.method)
         order = torch.randperm(len(frames), generator=generator(run.seed, Purpose.ORDER, run.epoch))
         steps = []
@@ -219,6 +218,13 @@ class KroneckerHessianFreeSettings(OptimizerSettings):
             column: [step[name] for step in steps if name in step] for column, name in columns.items()
         }
         return {column: statistics.fmean(values) for column, values in measured.items() if values}
+
+
+def loss_class(output: str) -> type[CanonicalLoss]:
+    """The loss of both Hessian-free optimisers for an `output` of a method."""
+    from hessian_free import BernoulliCrossEntropy, SoftmaxCrossEntropy
+
+    return SoftmaxCrossEntropy if output == "softmax" else BernoulliCrossEntropy
 
 
 class Method(Settings):
