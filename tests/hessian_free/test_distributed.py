@@ -38,3 +38,15 @@ def test_two_ranks_take_the_steps_of_one(way: str, tmp_path: Path) -> None:
     assert first["damping"] == second["damping"]
     torch.testing.assert_close(first["parameters"], single["parameters"], rtol=1e-10, atol=1e-10)
     assert first["losses"] == pytest.approx(single["losses"], rel=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["stack", "dropout"])
+def test_two_ranks_take_the_kronecker_steps_of_one(way: str, tmp_path: Path) -> None:
+    (single,) = train(1, tmp_path, way)
+    first, second = train(2, tmp_path, way)
+    assert torch.equal(first["parameters"], second["parameters"])
+    assert first["damping"] == second["damping"] == pytest.approx(single["damping"], rel=1e-9)
+    torch.testing.assert_close(first["parameters"], single["parameters"], rtol=1e-10, atol=1e-10)
+    assert first["losses"] == pytest.approx(single["losses"], rel=1e-10)
+    assert single["losses"][-1] < single["losses"][0]

@@ -322,25 +322,15 @@ def test_weights_that_are_no_finite_numbers_are_refused(project):
     refused_in_memory("must hold finite float32 numbers")
 
 
-class Evil:
-    """Leaves a marker when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
-
-
 def test_no_member_can_run_code(project):
     import skops.io
 
     marker, content = project / "marker", members()
     for name in ("bundle.json", "network.json", "network.safetensors", "forest.json", "forest.skops"):
-        pack(content | {name: pickle.dumps(Evil(marker))}, mend=name != "bundle.json")
+        pack(content | {name: pickle.dumps(synthetic.Evil(marker))}, mend=name != "bundle.json")
         with pytest.raises(UserError):
             earlayers.load(BUNDLE)
-    pack(content | {"forest.skops": skops.io.dumps(Evil(marker))})
+    pack(content | {"forest.skops": skops.io.dumps(synthetic.Evil(marker))})
     with pytest.raises(UserError, match=r"forest.skops asks for '.*Evil'"):
         earlayers.load(BUNDLE)
     # skops trusts functions of its libraries by itself; no classifier of ours is one

@@ -175,19 +175,9 @@ def test_a_model_trained_anew_is_loaded_anew(project):
     assert prediction.predict(["clip.wav"])["p_low"].iloc[0] == 1.0 != before
 
 
-class Evil:
-    """Leaves a marker when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
-
-
 def test_an_evil_pickle_in_any_file_of_a_model_leaves_no_marker(project):
     marker = project / "marker"
-    content = pickle.dumps(Evil(marker))
+    content = pickle.dumps(synthetic.Evil(marker))
     pickle.loads(content)
     assert marker.exists()  # it is evil indeed
     marker.unlink()
@@ -203,7 +193,7 @@ def test_an_evil_pickle_in_any_file_of_a_model_leaves_no_marker(project):
 def test_a_forest_file_with_a_type_of_its_own_is_refused_by_name(project):
     import skops.io
 
-    (FOREST / "forest.skops").write_bytes(skops.io.dumps(Evil(project / "marker")))
+    (FOREST / "forest.skops").write_bytes(skops.io.dumps(synthetic.Evil(project / "marker")))
     with pytest.raises(UserError, match="Evil"):
         prediction.predict(["clip.wav"])
     assert not (project / "marker").exists()
