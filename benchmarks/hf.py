@@ -42,22 +42,28 @@ ENOUGH = {"spectra": 0.05}  # a loss far below the target says nothing more
 
 
 def tune(problem: str, method: str, seconds: float, parts: Path) -> tuple[str, dict[str, Any]]:
-    """The best setting at the end of short runs from a seed outside the race, and every result."""
-    grid = list(METHODS[method].grid)
-    if len(grid) == 1:
-        return grid[0], {}
+    """The best setting at the end of a run from a seed outside the race, and every result.
+
+    By successive halving, with thirds: all settings run for a ninth of the time, the best third of them on to
+    a third of it, the best third of those to its end.
+    """
+    left = list(METHODS[method].grid)
+    if len(left) == 1:
+        return left[0], {}
     part = parts / f"{problem}-{method}-tuning.json"
-    found: dict[str, Any] = json.loads(part.read_text()) if part.exists() else {}
-    for setting in grid:
-        if setting not in found:
-            run = Run(problem, method, setting, TUNING_SEED)
-            run.until(seconds, lambda loss: loss <= ENOUGH.get(problem, 0))
-            found[setting] = {"seconds": run.seconds, "loss": run.points[-1][1]}
-            part.write_text(json.dumps(found))
-            print(f"tune {problem} {method} {setting}: {found[setting]}", flush=True)
-    # where several reach "enough", the fastest of them
-    best = min(found, key=lambda setting: _rank(problem, found[setting]))
-    return best, found
+    results: dict[str, Any] = json.loads(part.read_text()) if part.exists() else {}
+    for share in (1 / 9, 1 / 3, 1.0):
+        for setting in left:
+            if results.get(setting, {}).get("share", 0) < share:
+                run = Run(problem, method, setting, TUNING_SEED)
+                run.until(share * seconds, lambda loss: loss <= ENOUGH.get(problem, 0))
+                results[setting] = {"share": share, "seconds": run.seconds, "loss": run.points[-1][1]}
+                part.write_text(json.dumps(results))
+                print(f"tune {problem} {method} {setting}: {results[setting]}", flush=True)
+        # where several reach "enough", the fastest of them
+        left.sort(key=lambda setting: _rank(problem, results[setting]))
+        left = left[: -(-len(left) // 3)] if share < 1 else left
+    return left[0], results
 
 
 def _rank(problem: str, result: dict[str, Any]) -> tuple[float, float]:
