@@ -80,6 +80,8 @@ def project(tmp_path, monkeypatch):
         paper = {path: dimension["paper"] for path, dimension in content["tune"][name]["space"].items()}
         content["methods"][name] = with_values(Method.model_validate(method), paper).model_dump()
         content["methods"][name]["max_epochs"] = 4
+    # a trial's epochs see what the pipeline's see
+    content["training"]["epoch_fraction"] = 0.5
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return tmp_path
 
