@@ -79,7 +79,7 @@ serve: $(STAMP) ## answer requests for genres on this machine; Ctrl-C stops it
 demo: $(STAMP) ## try a model on a song in the browser: drop or record one; Ctrl-C stops it
 	earlayers demo
 
-variants: $(STAMP) ## run the variants of params.yaml and put them into the report
+variants: $(STAMP) ## run the variants of params.yaml, time every fold alone, and put both into the report
 	dvc repro variants/dvc.yaml
 	dvc repro report
 

@@ -213,7 +213,11 @@ def test_a_planted_import_of_the_project_is_seen_in_the_optimizer(tmp_path):
 
 
 def stages() -> dict[str, dict]:
-    return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    """Those of the pipeline, and those of `make variants`."""
+    files = [ROOT / name for name in ("dvc.yaml", "variants/dvc.yaml")]
+    return {
+        name: stage for file in files for name, stage in yaml.safe_load(file.read_text())["stages"].items()
+    }
 
 
 @pytest.mark.parametrize("name", sorted(stages()))
@@ -272,7 +276,7 @@ def test_every_key_of_params_that_a_stage_reads_is_declared():
     tops = {entry.split(".")[0] for stage in stages().values() for entry in stage.get("params", [])}
     assert tops <= set(content)
     # what no stage lists would change results without a rerun; `tune` alone is read outside the pipeline
-    assert set(content) - tops <= {"tune", "variants", "hidden_units", "learn_on", "transfer_to"}
+    assert set(content) - tops <= {"tune", "variants", "speed", "hidden_units", "learn_on", "transfer_to"}
 
 
 def test_no_registry_and_no_machine_path_stands_in_any_file():

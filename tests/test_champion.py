@@ -56,6 +56,15 @@ def test_a_baseline_is_never_champion(project):
         champion.choose(params.load())
 
 
+def test_an_untrained_network_is_never_champion(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    synthetic.write_project(tmp_path, "relu_sgd", "relu_untrained")
+    untrained = CLASSIFIED.replace("relu_sgd", "relu_untrained")
+    synthetic.write_classified(untrained, window=99.0, validation=99.0)
+    settings = params.load()
+    assert (champion.choose(settings).cell.name, champion.count(settings)) == (CLASSIFIED, 1)
+
+
 def test_the_card_states_validation_and_test_apart(project):
     card = model_card(params.load())
     assert "Best of 2 learned cells on *validation* clips: 68.00 %" in card

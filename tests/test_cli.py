@@ -132,7 +132,7 @@ def test_help_groups_the_commands_and_keeps_the_order_of_the_pipeline(capsys):
     [
         ("earlayers tra", ["train", "transfer", "transfer-handmade"]),
         ("earlayers train s", ["scores"]),
-        ("earlayers train scores relu", ["relu_sgd", "relu_sgd_dropout"]),
+        ("earlayers train scores relu", ["relu_sgd", "relu_sgd_dropout", "relu_untrained"]),
         ("earlayers train scores relu_sgd 5", ["50"]),
     ],
 )

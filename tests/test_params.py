@@ -77,6 +77,29 @@ def test_a_missing_key_is_named(content, tmp_path):
         load(content, tmp_path)
 
 
+@pytest.mark.parametrize("fraction", [0.0, 1.5])
+def test_a_part_of_an_epoch_is_more_than_nothing_and_at_most_all(content, tmp_path, fraction):
+    content["training"]["epoch_fraction"] = fraction
+    with pytest.raises(UserError, match=rf"training\.epoch_fraction: Input should be .*, found {fraction}"):
+        load(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer.learning_rat": 0.1}, r"optimizer\.learning_rat: methods\.relu_sgd has no optimizer\.l"),
+        (
+            {"optimizer.learning_rate": -1.0},
+            r"optimizer\.learning_rate: -1\.0: Input should be greater than 0",
+        ),
+    ],
+)
+def test_changes_for_the_speed_of_a_method_are_checked_by_the_method(content, tmp_path, changes, words):
+    content["speed"]["methods"]["relu_sgd"] = changes
+    with pytest.raises(UserError, match=r"speed\.methods\.relu_sgd\." + words):
+        load(content, tmp_path)
+
+
 def test_a_name_of_no_dataset_is_refused_with_the_choices(content, tmp_path):
     content["transfer_to"] = ["tuns"]
     with pytest.raises(UserError, match=r"transfer_to: names 'tuns'; datasets has scores, tunes"):

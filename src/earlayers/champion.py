@@ -70,7 +70,11 @@ def count(params: Params) -> int:
 
 
 def _candidates(params: Params) -> list[tuple[Cell, Any]]:
-    learned = [cell for cell in classified(params) if cell.hidden_units is not None]
+    learned = [
+        cell
+        for cell in classified(params)
+        if cell.hidden_units is not None and params.methods[cell.representation].optimizer.learns
+    ]
     files = [(cell, paths.result("classify", cell.name)) for cell in learned]
     return [(cell, read_json(path)) for cell, path in files if path.exists()]
 

@@ -139,6 +139,12 @@ def variants(name: Annotated[str, _key_of("variants")]) -> None:
     _run("variants", name)
 
 
+@app.command(rich_help_panel=RECORDS)
+def speed(method: Method, hidden_units: HiddenUnits) -> None:
+    """Every fold trained alone, for claims on time."""
+    _run("speed", method, hidden_units)
+
+
 def _run(stage: str, *keys: str | int, function: str = "run") -> None:
     """Run a stage, then tell the annexes that its results are on disk."""
     getattr(importlib.import_module(f"earlayers.stages.{stage}"), function)(*keys)

@@ -25,7 +25,7 @@ from earlayers.files import write_text
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.handmade import Handmade
 from earlayers.learning.methods import Method
-from earlayers.learning.searches import Search
+from earlayers.learning.searches import Search, Values, check_values
 from earlayers.settings import REFUSED, Seed, Settings, refusal
 
 Entry = TypeVar("Entry")
@@ -59,6 +59,7 @@ class Training(Settings):
 
     seed: Seed
     hidden_layers: Annotated[int, Field(gt=0, le=100)]
+    epoch_fraction: Annotated[float, Field(gt=0, le=1)]
     refit: bool
 
 
@@ -67,6 +68,18 @@ class Transfer(Settings):
 
     train_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
+
+
+class Speed(Settings):
+    """Trainings of every fold alone, for what is said of time (paper section 3.5).
+
+    `methods` says what each method changes there, by paths within its own settings: its fastest rate may be
+    another one than its best.
+    """
+
+    dataset: Key
+    hidden_units: list[HiddenUnits]
+    methods: dict[Key, Values]
 
 
 class Variant(Settings):
@@ -101,6 +114,7 @@ class Params(Settings):
     classifiers: Annotated[dict[Key, Classifier], Field(min_length=1)]
     transfer: Transfer
     tune: dict[Key, Search]
+    speed: Speed
     variants: dict[Key, Variant]
 
     @model_validator(mode="after")
@@ -108,6 +122,9 @@ class Params(Settings):
         for name, search in self.tune.items():
             if name in self.methods:
                 search.check(name, self.methods[name])
+        for name, values in self.speed.methods.items():
+            if name in self.methods:
+                check_values(self.methods[name], values, f"speed.methods.{name}", name)
         return self
 
     @model_validator(mode="after")

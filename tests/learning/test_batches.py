@@ -42,6 +42,62 @@ def test_the_order_depends_on_epoch_and_seed_and_on_nothing_else():
     assert order_of([replace(runs[1], seed=9)], 0) != first
 
 
+def make_part(lengths: list[int], fraction: float, seed: int = 0, epoch: int = 0) -> list[int]:
+    """Which frames an epoch sees of training clips of these lengths, each of which another clip follows."""
+    clips = torch.repeat_interleave(
+        torch.arange(2 * len(lengths)), torch.tensor(lengths).repeat_interleave(2)
+    )
+    (fold,) = make_folds(frames=len(clips))
+    data = replace(fold, clips=clips, train_rows=torch.arange(len(clips))[clips % 2 == 0])
+    run = FoldRun(data, seed, max_epochs=9, patience=9, epoch_fraction=fraction, epoch=epoch)
+    rows = run.epoch_rows()
+    assert torch.isin(rows, data.train_rows).all()
+    return [data.train_rows.tolist().index(row) for row in rows]
+
+
+def test_an_epoch_sees_its_part_of_every_clip_one_frame_of_each_stretch():
+    lengths, begin = [40, 21, 1, 8], 0
+    rows = make_part(lengths, 0.25)
+    for length in lengths:
+        count = max(1, round(length / 4))
+        mine, rows = rows[:count], rows[count:]
+        for number, row in enumerate(mine):
+            stretch = number * length / count, (number + 1) * length / count
+            assert np.floor(stretch[0]) <= row - begin < stretch[1]
+        begin += length
+    assert rows == []
+
+
+def test_parts_depend_on_seed_and_epoch_alone_and_come_to_all_frames():
+    first = make_part([40, 20], 0.25, seed=1, epoch=2)
+    assert make_part([40, 20], 0.25, seed=1, epoch=2) == first
+    assert make_part([40, 20], 0.25, seed=1, epoch=3) != first
+    assert make_part([40, 20], 0.25, seed=2, epoch=2) != first
+    seen = np.bincount([row for epoch in range(400) for row in make_part([40, 20], 0.25, epoch=epoch)])
+    # each frame every fourth time, give or take five standard deviations
+    assert len(seen) == 60
+    assert abs(seen - 100).max() < 5 * (400 * 0.25 * 0.75) ** 0.5
+
+
+def test_a_whole_part_is_the_training_frames_in_their_order():
+    assert make_part([40, 21, 1], 1.0) == list(range(62))
+    (fold,) = make_folds()
+    drawn = fold.part_of_clips(1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, fold.train_rows)
+
+
+def test_every_optimizer_gets_the_part_of_the_epoch():
+    (run,) = make_runs(make_folds(1))
+    run.epoch_fraction = 0.25
+    rows = run.epoch_rows()
+    assert sorted(order_of([run], 0)) == sorted(rows.tolist())
+    (train_part,) = WholeTable(run).train_dataloader()
+    torch.testing.assert_close(train_part()[0], (run.data.frames[rows] - run.data.mean) / run.data.std)
+    run.epoch = 1
+    assert not torch.equal(run.epoch_rows(), rows)
+    assert torch.equal(train_part()[1], run.data.targets[run.epoch_rows()])
+
+
 def test_stopped_folds_get_no_frames():
     runs = make_runs(make_folds(3))
     runs[1].stopped = "limit"
@@ -90,8 +146,9 @@ def test_cut_frames_are_those_of_the_table_as_the_scaler_standardises_them():
 
 def test_the_whole_table_is_one_batch_of_standardised_frames():
     (fold,) = make_folds()
-    module = WholeTable(fold)
-    (train,), (valid,) = module.train_dataloader(), module.val_dataloader()
+    module = WholeTable(make_runs([fold])[0])
+    (train_part,), (valid,) = module.train_dataloader(), module.val_dataloader()
+    train = train_part()
     for (frames, targets), rows in ((train, fold.train_rows), (valid, fold.valid_rows)):
         torch.testing.assert_close(frames, (fold.frames[rows] - fold.mean) / fold.std)
         assert torch.equal(targets, fold.targets[rows])

@@ -13,7 +13,7 @@ from earlayers.errors import UserError
 from earlayers.learning.checkpoints import only_trainer
 from earlayers.learning.fitting import Fit, fit, fit_folds, refit_folds
 from earlayers.learning.folds import FoldData
-from earlayers.learning.methods import Method
+from earlayers.learning.methods import Method, Untrained
 from tests.learning.tiny import make_folds, make_hessian_free, make_kronecker, make_method, without_times
 
 pytestmark = pytest.mark.slow  # trains every method many times
@@ -26,6 +26,11 @@ METHODS = {
     "kronecker": make_kronecker(),
     "kronecker_dropout": make_kronecker(dropout=0.25),
 }
+# what each epoch sees: all frames, or a part of every clip that differs from epoch to epoch
+PARTS = [
+    *((name, 1.0) for name in METHODS),
+    *((name, 0.3) for name in ("dropout", "hessian_free", "kronecker")),
+]
 # bash's way of saying that a process died of SIGKILL, as Python's subprocess says it
 KILLED = -signal.SIGKILL
 
@@ -75,11 +80,11 @@ def test_training_stops_early_on_noise():
 
 
 @pytest.mark.slow  # trains every fold twice
-@pytest.mark.parametrize("name", METHODS)
-def test_folds_trained_at_once_equal_folds_trained_alone_bit_for_bit(name):
+@pytest.mark.parametrize(("name", "fraction"), PARTS)
+def test_folds_trained_at_once_equal_folds_trained_alone_bit_for_bit(name, fraction):
     folds = make_folds(3)
     method = METHODS[name].model_copy(update={"max_epochs": 12, "patience": 2})
-    shape = {"hidden_units": 6, "hidden_layers": 2}
+    shape = {"hidden_units": 6, "hidden_layers": 2, "epoch_fraction": fraction}
     together = fit_folds(folds, method, **shape, seeds=[1, 2, 3], checkpoint_folders=[None] * 3)
     alone = [fit(fold, method, **shape, seed=seed) for seed, fold in enumerate(folds, 1)]
     for first, second in zip(together, alone, strict=True):
@@ -126,15 +131,16 @@ def interrupt_after(epoch: int):
     return on_epoch
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_an_interrupted_training_goes_on_bit_for_bit(name, tmp_path):
+@pytest.mark.parametrize(("name", "fraction"), PARTS)
+def test_an_interrupted_training_goes_on_bit_for_bit(name, fraction, tmp_path):
     (data,) = make_folds()
-    undisturbed = train(data, METHODS[name])
+    options = {"epoch_fraction": fraction, "checkpoint_folder": tmp_path}
+    undisturbed = train(data, METHODS[name], epoch_fraction=fraction)
     for epoch in (1, 3):
         with pytest.raises(InterruptionError):
-            train(data, METHODS[name], checkpoint_folder=tmp_path, on_epoch=interrupt_after(epoch))
+            train(data, METHODS[name], **options, on_epoch=interrupt_after(epoch))
     rows: list[dict[str, float]] = []
-    resumed = train(data, METHODS[name], checkpoint_folder=tmp_path, on_epoch=rows.append)
+    resumed = train(data, METHODS[name], **options, on_epoch=rows.append)
     assert rows[0]["epoch"] == 4
     assert without_times(resumed.history) == without_times(undisturbed.history)
     assert weights_equal(resumed, undisturbed)
@@ -163,18 +169,44 @@ def test_a_finished_training_is_not_done_again(tmp_path):
     assert weights_equal(first, second)
 
 
-@pytest.mark.parametrize("change", ["learning rate", "data"])
+@pytest.mark.parametrize("change", ["learning rate", "data", "part"])
 def test_a_changed_training_begins_anew(tmp_path, change):
     (data,) = make_folds()
-    method = METHODS["relu_sgd"]
+    method, fraction = METHODS["relu_sgd"], 1.0
     with pytest.raises(InterruptionError):
         train(data, method, checkpoint_folder=tmp_path, on_epoch=interrupt_after(3))
     if change == "data":
         data = FoldData(**(vars(data) | {"mean": data.mean + 1}))
+    elif change == "part":
+        fraction = 0.5
     else:
         method = make_method({"learning_rate": 0.05})
-    resumed = train(data, method, checkpoint_folder=tmp_path)
-    assert without_times(resumed.history) == without_times(train(data, method).history)
+    resumed = train(data, method, epoch_fraction=fraction, checkpoint_folder=tmp_path)
+    anew = train(data, method, epoch_fraction=fraction)
+    assert without_times(resumed.history) == without_times(anew.history)
+
+
+def test_the_loss_of_a_part_is_a_mean_over_that_part():
+    (data,) = make_folds(noise=1.0)
+    # so small a rate leaves the network as it was: both losses are those of the first weights
+    method = make_method({"learning_rate": 1.0e-12}, max_epochs=1)
+    whole, part = (train(data, method, epoch_fraction=fraction) for fraction in (1.0, 0.5))
+    assert part.history[0]["train_loss"] == pytest.approx(whole.history[0]["train_loss"], rel=0.1)
+
+
+def test_an_untrained_network_keeps_its_first_weights_and_says_so():
+    (data,) = make_folds()
+    method = make_method(max_epochs=1, patience=1).model_copy(
+        update={"optimizer": Untrained(name="untrained")}
+    )
+    trained = train(data, method)
+    first = method.build(data.frames.shape[1], len(data.genres), 6, 2, seed=3).state_dict()
+    assert all(torch.equal(first[name], value) for name, value in trained.network.state_dict().items())
+    assert (trained.stopped, len(trained.history)) == ("untrained", 1)
+    # its loss is that of SGD before a first step that changes nothing
+    still = train(data, make_method({"learning_rate": 1.0e-12}, max_epochs=1))
+    assert trained.history[0]["train_loss"] == pytest.approx(still.history[0]["train_loss"])
+    assert trained.history[0]["valid_accuracy"] == pytest.approx(accuracy(trained.network, data))
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
@@ -191,6 +223,10 @@ def test_seconds_grow_and_folds_share_them():
     seconds = [row["seconds"] for row in found[0].history]
     assert seconds == sorted(seconds)
     assert 0 < found[0].history[-1]["training_seconds"] < seconds[-1] == found[0].seconds == found[1].seconds
+    processor = [[row["cpu_seconds"] for row in one.history] for one in found]
+    assert processor[0] == processor[1] == sorted(processor[0])
+    # one thread works while the clock runs; both clocks are read to some milliseconds
+    assert 0 < processor[0][-1] < found[0].history[-1]["training_seconds"] + 0.05
 
 
 @pytest.mark.slow

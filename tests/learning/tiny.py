@@ -61,17 +61,20 @@ def make_kronecker(optimizer: dict | None = None, **changes: object) -> Method:
 
 
 def make_folds(count: int = 1, frames: int = 400, noise: float = 2.0) -> list[FoldData]:
-    """Folds of one table; their training parts differ in length."""
+    """Folds of one table, cut from clips of 20 frames; their training parts differ in length."""
     chance = torch.Generator().manual_seed(5)
     targets = torch.randint(len(GENRES), (frames,), generator=chance)
     centres = torch.randn(len(GENRES), BINS, generator=chance)
+    clips = torch.arange(frames) // 20
     table = centres[targets] + noise * torch.randn(frames, BINS, generator=chance) + 3
     found = []
     for fold in range(count):
         rows = torch.randperm(frames, generator=chance)
-        train, valid = rows[: frames // 2 + 37 * fold], rows[-frames // 4 :]
+        train, valid = (
+            part.sort().values for part in (rows[: frames // 2 + 37 * fold], rows[-frames // 4 :])
+        )
         mean, std = table[train].mean(0), table[train].std(0)
-        found.append(FoldData(table, targets, train, valid, mean, std, GENRES))
+        found.append(FoldData(table, targets, clips, train, valid, mean, std, GENRES))
     return found
 
 

@@ -24,7 +24,8 @@ def test_named_methods_and_sizes_keep_their_values():
     assert part["methods"] == {"sigmoid_hf": whole["methods"]["sigmoid_hf"]}
     assert part["hidden_units"] == [50]
     assert part["variants"] == {}  # all of them are of relu_sgd, which is gone
-    untouched = set(whole) - {"methods", "hidden_units", "variants"}
+    assert part["speed"] == whole["speed"] | {"methods": {"sigmoid_hf": {}}}
+    untouched = set(whole) - {"methods", "hidden_units", "variants", "speed"}
     assert {name: part[name] for name in untouched} == {name: whole[name] for name in untouched}
 
 

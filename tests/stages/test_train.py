@@ -33,7 +33,7 @@ def write_params(folder: Path) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     methods = content["methods"]
     for method in methods.values():
-        method["max_epochs"] = 3
+        method["max_epochs"] = min(3, method["max_epochs"])
     methods["sigmoid_hf"]["optimizer"]["cg_max_iterations"] = 5
     # epochs enough to be killed in the middle of
     methods[SLOW] = methods["relu_sgd_dropout"] | {"max_epochs": 100, "patience": 100}
@@ -103,9 +103,21 @@ def test_a_cell_leaves_networks_results_and_curves(project, method):
         assert found["stopped"] == "limit"
         accuracies.append(found["valid_accuracy"])
     assert result["valid_accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1))
+    for fold, found in result["folds"].items():
+        assert found["cpu_seconds"] == max(float(row["cpu_seconds"]) for row in rows if row["fold"] == fold)
     seconds = [fold["seconds"] for fold in result["folds"].values()]
     assert result["seconds"]["total"] == pytest.approx(sum(seconds))
     assert not paths.checkpoints(cell, 0).parent.exists()
+
+
+def test_an_untrained_network_goes_through_the_stage_as_any_other(project):
+    train.run("scores", "relu_untrained", 6)
+    cell = "scores-relu_untrained-6"
+    folds = read_json(paths.result("train", cell))["folds"]
+    assert {(fold["epochs"], fold["best_epoch"], fold["stopped"]) for fold in folds.values()} == {
+        (1, 1, "untrained")
+    }
+    assert len(set(networks(cell))) == FOLDS
 
 
 def test_the_stored_networks_are_those_that_the_curves_tell_of(project):

@@ -58,6 +58,7 @@ def make_job(tmp_path):
             "hidden_units": 50,
             "hidden_layers": 3,
             "training_seed": 0,
+            "epoch_fraction": 1.0,
             "search": Search.model_validate(SEARCH),
             "folds": 4,
             "frames": json.dumps(does or {}),

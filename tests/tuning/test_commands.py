@@ -73,12 +73,15 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "build/splits").mkdir(parents=True)
     split.to_csv(tmp_path / "build/splits/scores.csv", index=False)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for name, method in content["methods"].items():
+    for name in content["tune"]:
+        method = content["methods"][name]
         content["tune"][name] |= {"max_epochs": 4, "frame_stride": 1}
         # the pipeline trains with the paper's values here, as the first trial of a study does
         paper = {path: dimension["paper"] for path, dimension in content["tune"][name]["space"].items()}
         content["methods"][name] = with_values(Method.model_validate(method), paper).model_dump()
         content["methods"][name]["max_epochs"] = 4
+    # a trial's epochs see what the pipeline's see
+    content["training"]["epoch_fraction"] = 0.5
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return tmp_path
 

@@ -255,6 +255,7 @@ def test_another_setting_or_other_data_is_another_study_but_a_wider_space_is_not
     assert name.startswith("scores-relu_sgd-50-")
     assert study_name(job, "other data") != name
     assert study_name(make_job(hidden_units=500), "data") != name
+    assert study_name(make_job(epoch_fraction=0.5), "data") != name
     patient = job.method.model_copy(update={"patience": 3})
     assert study_name(make_job(method=patient), "data") != name
     rate = job.search.space[RATE].model_copy(update={"high": 100.0})

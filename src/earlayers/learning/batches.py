@@ -126,7 +126,7 @@ class EpochSampler(Sampler[list[FramePiece]]):
         orders = {}
         for number, run in enumerate(self.runs):
             if run.stopped is None:
-                rows = run.data.train_rows
+                rows = run.epoch_rows()
                 chance = generator(run.seed, Purpose.ORDER, run.epoch)
                 # drawn on the CPU whatever the device: the order is the same everywhere
                 orders[number] = rows[torch.randperm(len(rows), generator=chance).to(rows.device)]
@@ -180,22 +180,27 @@ class StackedBatches(LightningDataModule):
 
 
 class WholeTable(LightningDataModule):
-    """All training frames as one batch: what a Hessian-free step is taken on."""
+    """All frames of an epoch as one batch: what a Hessian-free step is taken on."""
 
-    def __init__(self, data: FoldData) -> None:
-        """Standardise both parts into memory.
+    def __init__(self, run: FoldRun) -> None:
+        """Standardise into memory what every epoch sees.
 
         Args:
-            data: one fold.
+            run: one fold; its `epoch` is read when an epoch's frames are made.
         """
         super().__init__()
-        self.train = data.part(data.train_rows)
-        self.valid = data.part(data.valid_rows)
+        self.run = run
+        self.whole = run.data.part(run.data.train_rows) if run.epoch_fraction == 1.0 else None
+        self.valid = run.data.part(run.data.valid_rows)
+
+    def train_part(self) -> tuple[Tensor, Tensor]:
+        """The coming epoch's frames, shape (frames, bins), and targets, shape (frames,)."""
+        return self.whole or self.run.data.part(self.run.epoch_rows())
 
     def train_dataloader(self) -> DataLoader:
-        """One batch: frames (frames, bins) and targets (frames,)."""
-        return DataLoader([self.train], batch_size=None)  # type: ignore[arg-type]
+        """One batch: `train_part`, to be called where the clock runs, and kept no longer than its epoch."""
+        return DataLoader([self.train_part], batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader:
-        """The same of the validation frames."""
+        """One batch: the validation frames, shape (frames, bins), and their targets, shape (frames,)."""
         return DataLoader([self.valid], batch_size=None)  # type: ignore[arg-type]

@@ -30,10 +30,10 @@ class Fit:
 
     Attributes:
         network: with the weights of the best epoch (after a refit: the last), in eval mode.
-        history: a row per epoch: epoch, seconds, training_seconds, train_loss, valid_loss, valid_accuracy
-            (percent), and for Hessian-free the numbers of its step.
+        history: a row per epoch: epoch, seconds, training_seconds, cpu_seconds, train_loss, valid_loss,
+            valid_accuracy (percent), and for Hessian-free the numbers of its step.
         best_epoch: counted from 1.
-        stopped: `patience`, `limit` or `diverged`.
+        stopped: `patience`, `limit` or `diverged`; `untrained` where the optimiser learns nothing.
         seconds: wall time of everything; folds trained at once share it equally.
     """
 
@@ -51,6 +51,7 @@ def fit(
     hidden_units: int,
     hidden_layers: int,
     seed: int,
+    epoch_fraction: float = 1.0,
     checkpoint_folder: Path | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     progress: bool = False,
@@ -63,6 +64,7 @@ def fit(
         hidden_units: units in each hidden layer.
         hidden_layers: how many of them.
         seed: of the fold, see `fold_seed`.
+        epoch_fraction: share of every clip's frames that an epoch sees, drawn anew for each; 1.0 for all.
         checkpoint_folder: where to keep states, and to go on from one; None for neither.
         on_epoch: gets each row of the history; what it raises ends the training.
         progress: show a line with the last row.
@@ -79,6 +81,7 @@ def fit(
         hidden_units=hidden_units,
         hidden_layers=hidden_layers,
         seeds=[seed],
+        epoch_fraction=epoch_fraction,
         checkpoint_folders=[checkpoint_folder],
         on_epoch=(lambda _, row: on_epoch(row)) if on_epoch else None,
         progress=[("", 0)] if progress else None,
@@ -93,6 +96,7 @@ def fit_folds(
     hidden_units: int,
     hidden_layers: int,
     seeds: Sequence[int],
+    epoch_fraction: float = 1.0,
     checkpoint_folders: Sequence[Path | None],
     on_epoch: Callable[[int, EpochRow], None] | None = None,
     progress: Sequence[Line] | None = None,
@@ -105,6 +109,7 @@ def fit_folds(
         hidden_units: see `fit`.
         hidden_layers: see `fit`.
         seeds: one per fold.
+        epoch_fraction: see `fit`.
         checkpoint_folders: one per fold.
         on_epoch: gets the fold's place in `data` and a row.
         progress: a line per fold; None shows none.
@@ -116,7 +121,7 @@ def fit_folds(
         UserError: see `fit`.
     """
     runs = [
-        FoldRun(fold, seed, method.max_epochs, method.patience)
+        FoldRun(fold, seed, method.max_epochs, method.patience, epoch_fraction)
         for fold, seed in zip(_resident(data, parallel.accelerator()), seeds, strict=True)
     ]
     shape = (hidden_units, hidden_layers)
@@ -131,6 +136,7 @@ def refit_folds(
     hidden_units: int,
     hidden_layers: int,
     seeds: Sequence[int],
+    epoch_fraction: float = 1.0,
     checkpoint_folders: Sequence[Path | None],
     progress: Sequence[Line] | None = None,
 ) -> list[Fit]:
@@ -143,6 +149,7 @@ def refit_folds(
         hidden_units: see `fit`.
         hidden_layers: see `fit`.
         seeds: see `fit_folds`.
+        epoch_fraction: see `fit`.
         checkpoint_folders: see `fit_folds`; others than those of the first training.
         progress: see `fit_folds`.
 
@@ -155,7 +162,7 @@ def refit_folds(
     """
     both = _resident([fold.with_validation() for fold in data], parallel.accelerator())
     runs = [
-        FoldRun(fold, seed, count, patience=count, keep_last=True)
+        FoldRun(fold, seed, count, patience=count, epoch_fraction=epoch_fraction, keep_last=True)
         for fold, seed, count in zip(both, seeds, epochs, strict=True)
     ]
     return _fit_runs(runs, method, (hidden_units, hidden_layers), checkpoint_folders, None, progress)
@@ -188,7 +195,8 @@ def _fit_runs(
                 [progress[n] for n in group] if progress else None,
             )
             _train([runs[n] for n in group], [networks[n] for n in group], method, recorder)
-    return [_finished(run, network) for run, network in zip(runs, networks, strict=True)]
+    learns = method.optimizer.learns
+    return [_finished(run, network, learns=learns) for run, network in zip(runs, networks, strict=True)]
 
 
 def _train(runs: list[FoldRun], networks: list[Network], method: Method, recorder: Recorder) -> None:
@@ -217,11 +225,16 @@ def _resident(data: Sequence[FoldData], device: str) -> list[FoldData]:
     """The folds where they are trained; what they share, such as the table, is moved once."""
     moved: dict[int, Tensor] = {}
     for fold in data:
-        for tensor in (fold.frames, fold.targets):
+        for tensor in (fold.frames, fold.targets, fold.clips):
             if id(tensor) not in moved:
                 moved[id(tensor)] = tensor.to(device)
     return [
-        replace(fold, frames=moved[id(fold.frames)], targets=moved[id(fold.targets)]).to(device)
+        replace(
+            fold,
+            frames=moved[id(fold.frames)],
+            targets=moved[id(fold.targets)],
+            clips=moved[id(fold.clips)],
+        ).to(device)
         for fold in data
     ]
 
@@ -230,15 +243,16 @@ def _placed(on_epoch: Callable[[int, EpochRow], None], group: list[int], place: 
     on_epoch(group[place], row)
 
 
-def _finished(run: FoldRun, network: Network) -> Fit:
+def _finished(run: FoldRun, network: Network, *, learns: bool) -> Fit:
     network.load_state_dict(run.best_weights)
     assert run.stopped is not None
-    return Fit(network.cpu().eval(), run.history, run.best_epoch, run.stopped, run.seconds)
+    stopped = run.stopped if learns else "untrained"
+    return Fit(network.cpu().eval(), run.history, run.best_epoch, stopped, run.seconds)
 
 
 def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
     """Of everything that the course of a training depends on."""
-    course = f"{run.seed} {run.max_epochs} {run.keep_last}"
+    course = f"{run.seed} {run.max_epochs} {run.keep_last} {run.epoch_fraction}"
     digest = hashlib.sha256(f"{method.model_dump_json()} {course} {torch.__version__}".encode())
     data = run.data
     # the first weights stand for their shapes and seed, mean and std for the table, which may be gigabytes
@@ -246,6 +260,7 @@ def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
         data.train_rows,
         data.valid_rows,
         data.targets,
+        data.clips,
         data.mean,
         data.std,
         *network.parameters(),

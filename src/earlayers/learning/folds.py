@@ -25,8 +25,9 @@ class FoldData:
     Attributes:
         frames: not standardised, float32, shape (frames, bins).
         targets: number of each frame's genre, int64, shape (frames,).
-        train_rows: numbers of the training frames, int64.
-        valid_rows: numbers of the validation frames, int64.
+        clips: number of each frame's clip, int64, shape (frames,).
+        train_rows: numbers of the training frames, clip after clip and in their order, int64.
+        valid_rows: numbers of the validation frames, likewise.
         mean: of the training frames, float32, shape (bins,).
         std: likewise, no zeros.
         genres: names, in the order of their numbers.
@@ -34,6 +35,7 @@ class FoldData:
 
     frames: Tensor
     targets: Tensor
+    clips: Tensor
     train_rows: Tensor
     valid_rows: Tensor
     mean: Tensor
@@ -57,6 +59,29 @@ class FoldData:
             Shape (rows, bins), `out` where given.
         """
         return torch.sub(self.frames.index_select(0, rows), self.mean, out=out).div_(self.std)
+
+    def part_of_clips(self, fraction: float, chance: torch.Generator) -> Tensor:
+        """Training frames, evenly spread over every clip: one drawn from each of equal stretches.
+
+        Neighbouring frames share half their samples, and are rarely both drawn.
+
+        Args:
+            fraction: of a clip's n frames; round(fraction * n) are drawn, at least one.
+            chance: decides which, on the CPU whatever the device.
+
+        Returns:
+            Their numbers in the order of `train_rows`, int64; now and then a frame that two stretches share
+            comes twice.
+        """
+        _, frames = torch.unique_consecutive(self.clips[self.train_rows].cpu(), return_counts=True)
+        drawn = (fraction * frames.double()).round().long().clamp(min=1)
+        clip = torch.repeat_interleave(torch.arange(len(frames)), drawn)
+        stretch = torch.arange(len(clip)) - (drawn.cumsum(0) - drawn)[clip]
+        within = stretch + torch.rand(len(clip), dtype=torch.float64, generator=chance)
+        # the sum may round up to the end of the clip
+        positions = (within * frames[clip] / drawn[clip]).long().minimum(frames[clip] - 1)
+        first = (frames.cumsum(0) - frames)[clip]
+        return self.train_rows[(first + positions).to(self.train_rows.device)]
 
     def with_validation(self) -> FoldData:
         """The fold with its validation frames among those to train on.
@@ -99,6 +124,7 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
             )
     numbers = {genre: number for number, genre in enumerate(table.genres)}
     targets = np.repeat([numbers[genre] for genre in tracks["genre"]], tracks["frames"])
+    clips = np.repeat(np.arange(len(tracks)), tracks["frames"])
     training = tracks.iloc[parts["train"]]
     scaler = Scaler.from_sums(table.sums[training["row"]], training["frames"].to_numpy())
     rows = {
@@ -108,6 +134,7 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
     return FoldData(
         frames=_shared(table.frames),
         targets=torch.from_numpy(targets),
+        clips=torch.from_numpy(clips),
         train_rows=torch.from_numpy(rows["train"]),
         valid_rows=torch.from_numpy(rows["valid"]),
         mean=torch.from_numpy(scaler.mean),

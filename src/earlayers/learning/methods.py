@@ -43,10 +43,12 @@ class OptimizerSettings(Kind):
     Attributes:
         stacked: whether `build` takes many folds, to be trained at once; otherwise it is given one.
         no_dropout: why a network with dropout cannot be trained so; "" where it can.
+        learns: whether weights change; a network that learned nothing is never chosen as the best.
     """
 
     stacked: ClassVar[bool] = False
     no_dropout: ClassVar[str] = ""
+    learns: ClassVar[bool] = True
     if TYPE_CHECKING:
         name: str  # each kind's own field
 
@@ -108,7 +110,7 @@ class HessianFreeSettings(OptimizerSettings):
     chunk_frames: Positive
 
     def build(self, runs: Sequence[FoldRun], networks: Sequence[Network], output: str) -> FoldsModule:
-        """See `OptimizerSettings`; an epoch is one step on all training frames of the fold."""
+        """See `OptimizerSettings`; an epoch is one step on all of its frames."""
         from earlayers.learning.modules import OneFoldModule
         from hessian_free import HessianFree
 
@@ -132,11 +134,11 @@ class HessianFreeSettings(OptimizerSettings):
 
         Args:
             module: the fold, its network and its optimiser.
-            frames: all training frames, standardised, shape (frames, bins).
+            frames: of the epoch, standardised, shape (frames, bins).
             targets: numbers of their genres, shape (frames,).
 
         Returns:
-            The loss of all training frames after the step, and the numbers of the step.
+            The loss of these frames after the step, and the numbers of the step.
         """
         from earlayers.learning.seeds import Purpose, purpose_seed
         from hessian_free import closures
@@ -194,7 +196,7 @@ class KroneckerHessianFreeSettings(OptimizerSettings):
 
         Args:
             module: the fold, its network and its optimiser.
-            frames: all training frames, standardised, shape (frames, bins).
+            frames: of the epoch, standardised, shape (frames, bins).
             targets: numbers of their genres, shape (frames,).
 
         Returns:
@@ -218,6 +220,28 @@ class KroneckerHessianFreeSettings(OptimizerSettings):
             column: [step[name] for step in steps if name in step] for column, name in columns.items()
         }
         return {column: statistics.fmean(values) for column, values in measured.items() if values}
+
+
+class Untrained(OptimizerSettings):
+    """Leaves the first weights as they are: what learning adds is what a network has beyond this one."""
+
+    learns = False
+    name: Literal["untrained"]
+
+    def build(self, runs: Sequence[FoldRun], networks: Sequence[Network], output: str) -> FoldsModule:
+        """See `OptimizerSettings`; an epoch measures and does nothing else."""
+        import torch
+
+        from earlayers.learning.folds import VALIDATION_FRAMES
+        from earlayers.learning.modules import OneFoldModule
+
+        # Lightning wants an optimiser; this one never steps
+        idle = torch.optim.SGD(networks[0].parameters(), lr=0.0)
+        return OneFoldModule(runs[0], networks[0], output, idle, self._epoch, VALIDATION_FRAMES)
+
+    def _epoch(self, module: OneFoldModule, frames: Tensor, targets: Tensor) -> Measures:
+        """The mean loss of frames, standardised, shape (frames, bins), and targets, shape (frames,)."""
+        return {"train_loss": module.score(frames, targets)[0]}
 
 
 def loss_class(output: str) -> type[CanonicalLoss]:

@@ -31,6 +31,7 @@ class FoldsModule(LightningModule):
         runs: the folds' courses; those that stopped are left alone.
         measures: for every fold what the last epoch measured.
         training_seconds: wall time of the last epoch's training, without validation.
+        cpu_seconds: processor time of the same.
         method: the optimiser.
     """
 
@@ -46,7 +47,7 @@ class FoldsModule(LightningModule):
         self.automatic_optimization = False
         self.runs = runs
         self.measures: list[Measures] = [{} for _ in runs]
-        self.training_seconds = 0.0
+        self.training_seconds = self.cpu_seconds = 0.0
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
         """Refuse settings of the trainer that would change results without a word.
@@ -58,9 +59,10 @@ class FoldsModule(LightningModule):
 
     def training_step(self, batch: Any) -> None:
         """Train one epoch of every active fold."""
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         self.train_epoch(batch)
         self.training_seconds = time.perf_counter() - begin
+        self.cpu_seconds = time.process_time() - begin_cpu
 
     def batches(self) -> LightningDataModule:
         """What Lightning hands to `training_step`, one batch an epoch, and to `validation_step`."""
@@ -138,14 +140,18 @@ class StackedSgdModule(FoldsModule):
         """One epoch of every active fold; the loss is the epoch's mean, each frame's before its update."""
         chances = [generator(run.seed, Purpose.DROPOUT, run.epoch, self.device) for run in self.runs]
         totals = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
+        seen = [0] * len(self.runs)
         for folds, frames, classes in batch:
             batches = self.stack.batches(frames, classes, chances[folds], self.batch_frames)
             logits = aligned(*classes.shape, len(self.runs[0].data.genres), like=frames)
             self.step(partial(self.stack.descend, folds, batches, logits), folds=folds)
             # summed where the numbers are: no piece waits for the host
             totals[folds] += losses(logits, classes, self.stack.output).sum(1, dtype=torch.float64)
-        for run, measures, total in zip(self.runs, self.measures, totals.tolist(), strict=True):
-            measures["train_loss"] = total / len(run.data.train_rows)
+            for fold in range(folds.start, folds.stop):
+                seen[fold] += classes.shape[1]
+        for measures, total, count in zip(self.measures, totals.tolist(), seen, strict=True):
+            if count:  # a fold that has stopped sees nothing
+                measures["train_loss"] = total / count
 
     def validation_step(self, batch: Cuts) -> None:
         """Loss and frame accuracy of every active fold."""
@@ -177,7 +183,7 @@ class StackedSgdModule(FoldsModule):
 
 
 class OneFoldModule(FoldsModule):
-    """One fold alone, its training frames in memory as one batch; what an epoch is, its optimiser says."""
+    """One fold alone, an epoch's frames in memory as one batch; what an epoch is, its optimiser says."""
 
     def __init__(
         self,
@@ -195,7 +201,7 @@ class OneFoldModule(FoldsModule):
             network: with its first weights.
             output: `softmax` or `sigmoid`.
             method: the optimiser of its parameters, whose `state_dict` is all that a checkpoint needs.
-            epoch: trains, by `step` alone, on all training frames (standardised, shape (frames, bins)) and
+            epoch: trains, by `step` alone, on the epoch's frames (standardised, shape (frames, bins)) and
                 their targets (shape (frames,)); returns `train_loss` and what else is to stand in the curves.
             chunk_frames: frames that the network is asked about at once in validation.
         """
@@ -209,20 +215,23 @@ class OneFoldModule(FoldsModule):
 
     def batches(self) -> LightningDataModule:
         """See `FoldsModule`."""
-        return WholeTable(self.runs[0].data)
+        return WholeTable(self.runs[0])
 
-    def train_epoch(self, batch: tuple[Tensor, Tensor]) -> None:
-        """One epoch of frames, shape (frames, bins), and targets, shape (frames,)."""
-        self.measures[0] = self.epoch(self, *batch)
+    def train_epoch(self, batch: Callable[[], tuple[Tensor, Tensor]]) -> None:
+        """One epoch of what the batch gives: frames, shape (frames, bins), and targets, shape (frames,)."""
+        self.measures[0] = self.epoch(self, *batch())
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Loss and accuracy of frames, shape (frames, bins), and targets, shape (frames,)."""
-        frames, targets = batch
+        loss, accuracy = self.score(*batch)
+        self.measures[0] |= {"valid_loss": loss, "valid_accuracy": accuracy}
+
+    @torch.no_grad()
+    def score(self, frames: Tensor, targets: Tensor) -> tuple[float, float]:
+        """Mean loss and accuracy, percent, of standardised frames (frames, bins) and targets (frames,)."""
         logits = torch.cat([self.answer(chunk) for chunk in frames.split(self.chunk_frames)])
-        self.measures[0] |= {
-            "valid_loss": losses(logits, targets, self.output).mean(dtype=torch.float64).item(),
-            "valid_accuracy": 100 * (logits.argmax(-1) == targets).double().mean().item(),
-        }
+        loss = losses(logits, targets, self.output).mean(dtype=torch.float64).item()
+        return loss, 100 * (logits.argmax(-1) == targets).double().mean().item()
 
     def after_step(self) -> None:
         """What a kind of module does between the steps of an epoch that has several: here nothing."""

@@ -65,6 +65,7 @@ class Recorder(Callback):
             # one process worked for all of them; the sum over folds is what it really spent
             pl_module.runs[fold].seconds += (now - self.begin) / len(active)
             pl_module.runs[fold].training_seconds += pl_module.training_seconds / len(active)
+            pl_module.runs[fold].cpu_seconds += pl_module.cpu_seconds / len(active)
             self._record(fold, pl_module)
         # writing checkpoints counts to the next epoch
         self.begin = now

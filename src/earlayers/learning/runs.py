@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from earlayers.errors import UserError
+from earlayers.learning.seeds import Purpose, generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 Weights = dict[str, "Tensor"]
 # what a checkpoint keeps of a run beside the weights
-CHECKPOINTED = ("epoch", "seconds", "training_seconds", "history", "best_epoch", "best_weights", "stopped")
+CHECKPOINTED = (
+    *("epoch", "seconds", "training_seconds", "cpu_seconds"),
+    *("history", "best_epoch", "best_weights", "stopped"),
+)
 
 
 @dataclass
@@ -28,10 +32,12 @@ class FoldRun:
         seed: of the fold.
         max_epochs: after which it stops.
         patience: epochs without a better validation accuracy after which it stops (paper section 3.1).
+        epoch_fraction: share of every clip's frames that an epoch sees; 1.0 for all.
         keep_last: take every epoch for the best so far, so that nothing stops early and the last is kept.
         epoch: epochs done.
         seconds: wall time of all of it; folds trained at once share it equally.
         training_seconds: likewise, without validation and checkpoints.
+        cpu_seconds: likewise, processor time in place of wall time.
         history: a row per epoch.
         best_epoch: counted from 1; 0 before the first.
         best_weights: of that epoch.
@@ -42,14 +48,23 @@ class FoldRun:
     seed: int
     max_epochs: int
     patience: int
+    epoch_fraction: float = 1.0
     keep_last: bool = False
     epoch: int = 0
     seconds: float = 0.0
     training_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     best_weights: Weights = field(default_factory=dict)
     stopped: str | None = None
+
+    def epoch_rows(self) -> Tensor:
+        """Numbers of the frames that the coming epoch sees, in the order of `train_rows`, int64."""
+        if self.epoch_fraction == 1.0:
+            return self.data.train_rows
+        chance = generator(self.seed, Purpose.PART, self.epoch)
+        return self.data.part_of_clips(self.epoch_fraction, chance)
 
     def record(self, measures: dict[str, float], weights: Callable[[], Weights]) -> dict[str, float]:
         """Add an epoch's row, keep its weights when they are the best so far, and decide whether to stop.
@@ -69,6 +84,7 @@ class FoldRun:
             "epoch": self.epoch,
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
+            "cpu_seconds": self.cpu_seconds,
             **measures,
         }
         finite = all(math.isfinite(measures[name]) for name in ("train_loss", "valid_loss"))

@@ -139,13 +139,7 @@ class Search(Settings):
         for path, dimension in self.space.items():
             ends = dimension.choices if isinstance(dimension, Choice) else [dimension.low, dimension.high]
             for end in ends:
-                try:
-                    with_values(method, {path: end})
-                except KeyError:
-                    raise ValueError(f"tune.{name}.space.{path}: methods.{name} has no {path}") from None
-                except ValidationError as error:
-                    message = error.errors(include_url=False)[0]["msg"]
-                    raise ValueError(f"tune.{name}.space.{path}: {end!r}: {message}") from None
+                check_values(method, {path: end}, f"tune.{name}.space", name)
 
 
 def with_values(method: Method, values: Values) -> Method:
@@ -173,6 +167,28 @@ def with_values(method: Method, values: Values) -> Method:
             raise KeyError(path)
         place[last] = value
     return Method.model_validate(content)
+
+
+def check_values(method: Method, values: Values, place: str, name: str) -> None:
+    """See that the method with some values, one put in after the other, is one that can be trained.
+
+    Args:
+        method: the settings to start from.
+        values: new values by path, see `with_values`.
+        place: where in params.yaml the values stand, for the message.
+        name: the method's key, for the message.
+
+    Raises:
+        ValueError: naming the path and what is wrong with its value.
+    """
+    for path, value in values.items():
+        try:
+            method = with_values(method, {path: value})
+        except KeyError:
+            raise ValueError(f"{place}.{path}: methods.{name} has no {path}") from None
+        except ValidationError as error:
+            message = error.errors(include_url=False)[0]["msg"]
+            raise ValueError(f"{place}.{path}: {value!r}: {message}") from None
 
 
 def _check_ends(low: float, high: float, log: bool) -> None:

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     ORDER = 1
     DROPOUT = 2
     CURVATURE = 3
+    PART = 4
 
 
 def fold_seed(seed: int, fold: int) -> int:

@@ -39,6 +39,9 @@ def subset(
         cut["variants"] = {
             name: value for name, value in cut["variants"].items() if value["method"] in methods
         }
+        cut["speed"] = cut["speed"] | {
+            "methods": {name: value for name, value in cut["speed"]["methods"].items() if name in methods}
+        }
     if hidden_units:
         cut["hidden_units"] = [units for units in cut["hidden_units"] if units in hidden_units]
     if folds is not None:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from earlayers.learning.folds import FoldData
 
 log = logging.getLogger(__name__)
-CURVE_COLUMNS = ("fold", "epoch", "seconds", "training_seconds", "train_loss", "valid_loss", "valid_accuracy")
+CURVE_COLUMNS = (
+    *("fold", "epoch", "seconds", "training_seconds", "cpu_seconds"),
+    *("train_loss", "valid_loss", "valid_accuracy"),
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def _fit(task: TrainTask, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
         "hidden_units": task.hidden_units,
         "hidden_layers": training.hidden_layers,
         "seeds": [fold_seed(training.seed, fold) for fold in task.folds],
+        "epoch_fraction": training.epoch_fraction,
         # the first line belongs to the bar over all folds
         "progress": [(f"fold {fold}", fold + 1) for fold in task.folds],
     }
@@ -157,7 +161,7 @@ def _write_results(dataset: str, method: str, hidden_units: int, done: list[dict
     folds = {
         str(fold["fold"]): {
             "seconds": fold["seconds"],
-            "training_seconds": fold["history"][-1]["training_seconds"],
+            **{name: fold["history"][-1][name] for name in ("training_seconds", "cpu_seconds")},
             "epochs": len(fold["history"]),
             "best_epoch": fold["best_epoch"],
             "stopped": fold["stopped"],

@@ -45,6 +45,7 @@ class Job(Settings):
     hidden_units: Positive
     hidden_layers: Positive
     training_seed: int
+    epoch_fraction: float
     search: Search
     folds: Positive
     frames: str  # the folder of the dataset's frames
@@ -108,6 +109,7 @@ def prepare(settings: Params, dataset: str, method: str, hidden_units: int, **op
             "hidden_units": hidden_units,
             "hidden_layers": settings.training.hidden_layers,
             "training_seed": settings.training.seed,
+            "epoch_fraction": settings.training.epoch_fraction,
             "search": settings.tune[method],
             "folds": len(fold_columns(load_split(paths.split(dataset)))),
             "frames": str(paths.frames(dataset)),
@@ -137,6 +139,7 @@ def study_name(job: Job, data: str) -> str:
         "data": data,
         "method": {**fixed, "max_epochs": job.search.max_epochs},
         "frame_stride": job.search.frame_stride,
+        "epoch_fraction": job.epoch_fraction,
         "hidden_units": job.hidden_units,
         "hidden_layers": job.hidden_layers,
         "seed": job.training_seed,

@@ -44,6 +44,7 @@ def summarise(study: Study, job: Job) -> dict[str, Any]:
             "folds": job.folds,
             "max_epochs": job.search.max_epochs,
             "frame_stride": job.search.frame_stride,
+            "epoch_fraction": job.epoch_fraction,
         },
         "trials": counts(study),
         "cpu_seconds": round(

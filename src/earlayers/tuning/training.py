@@ -55,6 +55,7 @@ class FoldTrainer:
                 hidden_units=self.job.hidden_units,
                 hidden_layers=self.job.hidden_layers,
                 seed=fold_seed(self.job.training_seed, fold),
+                epoch_fraction=self.job.epoch_fraction,
                 checkpoint_folder=None,
                 on_epoch=on_epoch,
                 progress=False,

@@ -41,6 +41,7 @@ def study_record(study: Study, job: Job, files: list[Path]) -> StudyRecord:
         "folds": job.folds,
         "max_epochs": search.max_epochs,
         "frame_stride": search.frame_stride,
+        "epoch_fraction": job.epoch_fraction,
         "objectives": ", ".join(job.objectives),
         "searched": ", ".join(search.grid if job.on_grid else search.space),
     }
