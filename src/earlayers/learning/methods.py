@@ -43,10 +43,12 @@ class OptimizerSettings(Kind):
     Attributes:
         stacked: whether `build` takes many folds, to be trained at once; otherwise it is given one.
         no_dropout: why a network with dropout cannot be trained so; "" where it can.
+        learns: whether weights change; a network that learned nothing is never chosen as the best.
     """
 
     stacked: ClassVar[bool] = False
     no_dropout: ClassVar[str] = ""
+    learns: ClassVar[bool] = True
     if TYPE_CHECKING:
         name: str  # each kind's own field
 

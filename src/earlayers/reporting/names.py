@@ -8,6 +8,7 @@ _SHOWN = {
     "sigmoid_hf": "Sigmoid+HF",
     "sigmoid_sgd": "Sigmoid+SGD",
     "sigmoid_khf": "Sigmoid+KHF",
+    "relu_untrained": "ReLU, untrained",
     "mfcc": "MFCC",
     "pmsc": "PMSC",
     "spectrum": "Spectrum",
