@@ -18,7 +18,8 @@ from earlayers.reporting.timing import SpeedTraining, endings
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = {claim.key: claim for claim in accuracy_claims("spectrum")}
-NO_TRAININGS = {"trainings": endings({}), "speed_trainings": endings({})}
+PATIENT = {"folds": {"0": {"stopped": "patience"}}}
+TRAININGS = {"trainings": endings({"a-50": PATIENT}), "speed_trainings": endings({})}
 BEFORE = {"dataset": "scores", "target": "", "clips": 4, "smallest": {"a − b": 9.04, "c − d": 3.0}}
 
 
@@ -263,7 +264,7 @@ def test_a_claim_that_a_run_cannot_test_whole_is_not_judged_by_the_rest():
 
 def run_of(claims):
     facts = {"dataset": "scores", "target": "", "clips": 8, "units": {"small": 6}}
-    return facts | NO_TRAININGS | {"claims": claims}
+    return facts | TRAININGS | {"claims": claims}
 
 
 def test_the_page_has_a_place_for_every_claim():
@@ -327,11 +328,11 @@ def test_a_run_in_words_counts_the_papers_verdicts_and_names_trainings_cut_off()
         trial._claim("khf_accuracy", [condition(2.0)], [], tested=True),
     ]
     stopped = {"folds": {"0": {"stopped": "limit"}, "1": {"stopped": "patience"}, "2": {"stopped": "limit"}}}
-    patient = {"folds": {"0": {"stopped": "patience"}}}
-    run = run_of(claims) | {"trainings": endings({"a-50": stopped, "b-50": patient})}
+    run = run_of(claims) | {"trainings": endings({"a-50": stopped, "b-50": PATIENT})}
     text = claims_page.in_words(run)
-    assert text.startswith("Of the paper's 2 claims: 1 holds here, 1 cannot be told from this data.")
+    assert text.startswith("Of the paper's 2 claims: 1 × holds here, 1 × cannot be told from this data.")
     assert "a − b +2.0 (+1.0 to +3.0)" in text
-    ends = "2 of 4 trainings (50 %) ended by patience; a-50 (folds 0, 2) at its limit of epochs."
-    assert text.endswith(ends)
-    assert ends in claims_page.blocks(run, {"variants": []}, BEFORE)["verdicts"]
+    ends = "2 of 4 trainings (50 %) ended by patience"
+    assert text.endswith(f"{ends}.")
+    named = f"{ends}; a-50 (folds 0, 2) at its limit of epochs."
+    assert named in claims_page.blocks(run, {"variants": []}, BEFORE)["verdicts"]

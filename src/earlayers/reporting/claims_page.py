@@ -56,14 +56,14 @@ def in_words(claims: dict[str, Any]) -> str:
     """
     papers = [claim for claim in claims["claims"] if not claim["title"].startswith(BEYOND)]
     verdicts = Counter(claim["verdict"] for claim in papers)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    told = ", ".join(f"{count} × {verdict}" for verdict, count in verdicts.items())
     (baselines,) = [claim["conditions"] for claim in papers if claim["key"] == "baselines"]
     points = [f"{one['what']} {_number(one, 'estimate')} ({_range(one)})" for one in baselines]
     sentences = [f"Of the paper's {len(papers)} claims: {told}."]
     if points:
         means = "the mean over its methods and sizes, all layers joined, over windows, named before looking"
         sentences.append(f"In points ({means}): {'; '.join(points)}.")
-    return " ".join([*sentences, ended(claims["trainings"])])
+    return " ".join([*sentences, ended(claims["trainings"], named=False)])
 
 
 def _short(condition: dict[str, Any]) -> str:
@@ -85,11 +85,13 @@ def _claim(claim: dict[str, Any], dataset: str) -> str:
         spread = "Smallest to largest fold" if times else "95 % interval"
         head = [must, "The paper", f"Here ({dataset})", spread, "Can be seen", "p", "after Holm", "Says"]
         parts.append(pipes(head, [_line(one) for one in claim["conditions"]], ["l"]))
-    parts += [
-        f"`{name}` was trained with {', '.join(f'`{path}: {value}`' for path, value in changes.items())}."
+    changed = [
+        f"`{name}` with {', '.join(f'`{path}: {value}`' for path, value in changes.items())}"
         for name, changes in claim.get("changes", {}).items()
         if changes
     ]
+    if changed:
+        parts.append(f"Trained for speed: {'; '.join(changed)}.")
     if claim["pairs"]:
         parts.append(_pairs(claim["pairs"]))
     return "\n\n".join(parts)

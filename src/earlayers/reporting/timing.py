@@ -79,17 +79,19 @@ def endings(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def ended(counted: Mapping[str, Any]) -> str:
+def ended(counted: Mapping[str, Any], *, named: bool = True) -> str:
     """Say in one sentence what `endings` counted.
 
+    Args:
+        counted: at least one training.
+        named: name those that did not end by patience.
+
     Returns:
-        "31 of 32 trainings (97 %) ended by patience; a (folds 0, 2) at its limit of epochs.", or "" for none.
+        "30 of 32 trainings (94 %) ended by patience; a (folds 0, 2) at its limit of epochs."
     """
-    if not counted["count"]:
-        return ""
     share = 100 * counted["by_patience"] / counted["count"]
     parts = [f"{counted['by_patience']} of {counted['count']} trainings ({share:.0f} %) ended by patience"]
-    for other in counted["others"]:
+    for other in counted["others"] if named else []:
         word = "fold" if len(other["folds"]) == 1 else "folds"
         folds = ", ".join(str(fold) for fold in other["folds"])
         parts.append(f"{other['cell']} ({word} {folds}) {ENDS.get(other['reason'], other['reason'])}")
