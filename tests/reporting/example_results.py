@@ -21,7 +21,7 @@ GENRES = {"scores": ["chorale", "jig", "madrigal", "reel"], "tunes": ["air", "ho
 LAYERS = ("1", "2", "3", "all")
 # how often a cell is right, percent; rectifiers a little better than sigmoids, layers than the input
 SKILL = {"relu_sgd": 72, "relu_sgd_dropout": 75, "sigmoid_hf": 68, "sigmoid_sgd": 58, "sigmoid_khf": 70}
-SKILL |= {"relu_untrained": 62, "mfcc": 66, "pmsc": 70, "spectrum": 60}
+SKILL |= {"relu_untrained": 55, "mfcc": 66, "pmsc": 70, "spectrum": 60}
 SECONDS_AN_EPOCH = {
     "relu_sgd": 0.5,
     "relu_sgd_dropout": 0.6,

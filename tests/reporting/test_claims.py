@@ -300,7 +300,7 @@ def test_variants_stand_in_the_page_with_their_intervals_and_the_luck():
     }
     luck = {"cell": "c", "seeds": 3, "within_folds": 2.5, "of_the_mean": 1.0, "between_folds": 2.0}
     lines = [line | {"variant": "hann", "verdict": "v"}, line | {"variant": "longer"} | clips]
-    variants = {"variants": lines, "sentence": "v: hann.", "luck": [luck]}
+    variants = {"variants": lines, "sentence": "v: hann.", "luck": [luck], "beside": []}
     text = claims_page.blocks(run_of([]), variants, BEFORE)
     # (1.96 + 0.84) of the standard error that an interval of 6 points implies
     assert "| a variant, the least sure of them | – | 4.3 |" in text["power"]
