@@ -53,8 +53,8 @@ def lightness_and_hue(colour, vision):
 
 
 @pytest.mark.parametrize("vision", [np.eye(3), PROTANOPIA, DEUTERANOPIA], ids=["full", "protan", "deutan"])
-def test_the_four_methods_are_told_apart_with_any_colour_vision(vision):
-    colours = [look.colour for look in plots.styles(["a", "b", "c", "d"]).values()]
+def test_six_methods_are_told_apart_with_any_colour_vision(vision):
+    colours = [look.colour for look in plots.styles("abcdef").values()]
     seen = [lightness_and_hue(colour, np.array(vision)) for colour in colours]
     distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
     # a difference of 2.3 is just visible side by side
@@ -62,8 +62,8 @@ def test_the_four_methods_are_told_apart_with_any_colour_vision(vision):
 
 
 def test_methods_differ_in_marker_too():
-    looks = plots.styles(["a", "b", "c", "d"]).values()
-    assert len({look.marker for look in looks}) == 4
+    looks = plots.styles("abcdef").values()
+    assert len({look.marker for look in looks}) == 6
 
 
 # accuracy --------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ PIPELINE = (
     "splits",
     "src",
     "results/variants/README.md",
+    "results/speed/README.md",
 )
 _CACHES = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info", "build")
 

@@ -71,7 +71,7 @@ def test_the_main_table_has_a_line_a_layer_and_methods_within_aggregations_as_in
 def test_one_cell_is_bold_and_a_better_baseline_is_named_instead_of_hidden(rows):
     text = markdown(grids(rows, CLIPS)[0])
     assert text.count("**") == 2
-    assert "MFCC, windows, has 85.0±1.2: the best cell stands 2.5 points below it" in text
+    assert "82.5±1.2, the best of 6. The best baseline, MFCC, windows, has 85.0±1.2, the best of 2." in text
 
 
 def test_baselines_and_the_networks_own_votes_follow_below(rows):
@@ -104,6 +104,13 @@ def test_the_targets_baselines_stand_in_the_grid_of_every_source():
         ("other", 1, 1),
     ]
     assert found[0].aggregations == ["window"]
+
+
+@pytest.mark.parametrize(("once", "spread"), [(True, "2 folds"), (False, "2 networks, one of every fold")])
+def test_what_the_deviation_of_a_target_is_over_depends_on_its_tests(once, spread):
+    clips = {"tunes": TestedClips("tunes", {"air": 5, "jig": 5}, once=once)}
+    (grid,) = grids([row(55.0, table=2, source="scores", dataset="tunes")], clips)
+    assert f"standard deviation over {spread};" in sentence(grid)
 
 
 def test_classifiers_do_not_share_a_grid():

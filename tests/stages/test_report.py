@@ -179,16 +179,23 @@ def test_tables_and_times_go_into_the_readme_between_their_markers(project):
     }
     (project / "results/benchmarks").mkdir(exist_ok=True)
     (project / "results/benchmarks/pipeline.json").write_text(json.dumps(measured))
+    before = {"dataset": "scores", "target": "tunes", "clips": 256, "smallest": {"a − b": 4.5}}
+    (project / "results/benchmarks/power_before.json").write_text(json.dumps(before))
     (project / "docs").mkdir()
     shutil.copy(ROOT / "docs/claims.md", project / "docs")
     report.readme()
     found = json.loads((project / "results/claims.json").read_text())
     verdicts = {claim["key"]: claim["verdict"] for claim in found["claims"]}
-    # one size, no dropout, no sigmoid by SGD, no PMSC: what needs them is not tested, the rest is
-    assert verdicts["dropout"] == verdicts["baselines"] == verdicts["relu_faster"] == "not tested here"
+    # one size, no dropout, no PMSC: what needs them is not tested, the rest is
+    assert verdicts["dropout"] == verdicts["baselines"] == "not tested here"
+    assert verdicts["relu_faster"] == "not measured on this dataset: run `make variants`"
     assert "**Not tested here.**" in (project / "docs/claims.md").read_text()
+    assert "| a − b | 4.5 | – |" in (project / "docs/claims.md").read_text()
     text = (project / "README.md").read_text()
     assert "| ReLU+SGD | 6 |" in text
+    assert "0 of 8 trainings (0 %) ended by patience." in text
+    page = " ".join((project / "results/report.html").read_text().split())
+    assert "scores-relu_sgd-6 (folds 0, 1, 2, 3) at its limit of epochs" in page
     assert "`dvc repro` 11.0 min" in text
     assert text.startswith("# Title\n")
     assert text.endswith("<!-- results:end -->\nrest\n")
@@ -239,6 +246,20 @@ def test_a_variant_stands_beside_its_unchanged_cell(project):
     assert f"{variant.row.mean - variant.base.mean:+.1f} <span" in page
     assert "+9.4 <span" in page
     assert "2 networks for every fold" in page
+
+
+def test_speeds_are_read_where_they_were_measured_and_of_this_dataset_alone(project):
+    place = project / "results/speed"
+    place.mkdir()
+    curve = [{"epoch": 1, "cpu_seconds": 0.5, "valid_accuracy": 40.0}]
+    for dataset in ("scores", "scores-live"):
+        result = {"dataset": dataset, "method": "relu_sgd", "hidden_units": 6, "changes": {}}
+        result |= {"folds": {"0": {"stopped": "limit", "curve": curve}}}
+        (place / f"{dataset}-relu_sgd-6.json").write_text(json.dumps(result))
+    speeds = findings.read(params.load()).speeds
+    shutil.rmtree(place)
+    assert [(key, one.name) for key, one in speeds.items()] == [(("relu_sgd", 6), "scores-relu_sgd-6")]
+    assert speeds["relu_sgd", 6].curves["cpu_seconds"].tolist() == [0.5]
 
 
 def test_one_missing_result_stops_the_report_and_is_named(project):

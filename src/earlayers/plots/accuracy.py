@@ -36,11 +36,12 @@ def accuracy_by_layer(
     Returns:
         One panel.
     """
-    figure, axes = panel(3.7, title)
+    # room for a legend of two columns, whatever its length
+    figure, axes = panel(2.65 + 0.15 * (len(series) + len(baselines)), title)
     places = np.arange(len(layers))
     handles = []
     for index, (method, (means, stds)) in enumerate(series.items()):
-        # side by side, or the error bars of four methods would hide each other
+        # side by side, or the error bars would hide each other
         shifted = places + (index - (len(series) - 1) / 2) * 0.13
         handles.append(_points(axes, shifted, means, stds, layers, looks[method]))
     handles += [
@@ -142,12 +143,13 @@ def recall_by_genre(
     Returns:
         One panel.
     """
-    figure, axes = panel(1.4 + 0.3 * len(genres), title)
+    figure, axes = panel(1.4 + 0.36 * len(genres), title)
     rows = np.arange(len(genres))
     axes.hlines(rows, 0, 100, color=GRID, linewidth=0.8, zorder=0)
     for index, (method, values) in enumerate(recalls.items()):
         look = looks[method]
-        shifted = rows + (index - (len(recalls) - 1) / 2) * 0.15
+        # within a row: at six methods 0.15 would reach into the next
+        shifted = rows + (index - (len(recalls) - 1) / 2) * min(0.15, 0.6 / len(recalls))
         axes.plot(
             values, shifted, linestyle="", color=look.colour, marker=look.marker, markersize=6, label=method
         )

@@ -15,8 +15,9 @@ GRID = "#e3e6ea"
 # on a telephone this shrinks by a fifth, on a wide page it grows by a fifth: text stays readable on both
 COLUMN_INCHES = 4.5
 
-# after Okabe and Ito, with orange and pink darkened: told apart with any colour vision and on white paper
-_COLOURS = ("#0072b2", "#c8500a", "#00856a", "#a5387e", "#7a6a00", "#4b4fa3")
+# after Okabe and Ito, with orange and pink darkened, and two more: told apart with any colour vision and on
+# white paper
+_COLOURS = ("#0072b2", "#c8500a", "#00856a", "#a5387e", "#5533cc", "#111111")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 # genres get hues of their own, so that a genre is never taken for a method
 GENRE_COLOURS = (

@@ -1,29 +1,36 @@
-"""The blocks of docs/claims.md, from what results/claims.json and results/variants.json hold."""
+"""The blocks of docs/claims.md, from what results/claims.json, variants.json and an earlier run hold."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from earlayers.reporting import power
+from earlayers.reporting.claims import AGGREGATIONS, BEYOND
 from earlayers.reporting.names import shown
 from earlayers.reporting.tables import pipes, probability, signed
+from earlayers.reporting.timing import ended
 from earlayers.reporting.trial import side
 
 SAYS = {"for": "so it is", "against": "the opposite", "open": "open"}
 
 
-def blocks(claims: dict[str, Any], variants: dict[str, Any]) -> dict[str, str]:
+def blocks(claims: dict[str, Any], variants: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
     """Write every block of the page.
 
     Args:
         claims: the content of results/claims.json.
         variants: the content of results/variants.json.
+        before: what an earlier run could have shown (see `power.detectable`).
 
     Returns:
-        Name of the block -> Markdown; `verdicts` for all claims, one for each by its key, and `variants`.
+        Name of the block -> Markdown; `verdicts` for all claims, `power`, one for each claim by its key, and
+        `variants`.
     """
     of_claims = {claim["key"]: _claim(claim, claims["dataset"]) for claim in claims["claims"]}
-    return {"verdicts": _verdicts(claims)} | of_claims | {"variants": _variants(variants)}
+    whole = {"verdicts": _verdicts(claims), "power": power.table(power.detectable(claims, variants), before)}
+    return whole | of_claims | {"variants": _variants(variants)}
 
 
 def _verdicts(claims: dict[str, Any]) -> str:
@@ -35,7 +42,28 @@ def _verdicts(claims: dict[str, Any]) -> str:
     ]
     where = f"`{claims['dataset']}`, {claims['clips']} clips tested, networks of {sizes} units"
     target = f"; features tried on `{claims['target']}`" if claims["target"] else ""
-    return f"Run on {where}{target}.\n\n{pipes(head, lines, ['l', 'l', 'l'])}"
+    counted = {"trainings": "", "speed_trainings": "Those for the claims on speed: "}
+    ends = [f"{words}{ended(claims[name])}" for name, words in counted.items() if claims[name]["count"]]
+    parts = [f"Run on {where}{target}.", *ends, pipes(head, lines, ["l", "l", "l"])]
+    return "\n\n".join(parts)
+
+
+def in_words(claims: dict[str, Any]) -> str:
+    """Say in a few sentences what a run shows of the paper's claims, and of learned features beside others.
+
+    Args:
+        claims: the content of results/claims.json.
+    """
+    papers = [claim for claim in claims["claims"] if not claim["title"].startswith(BEYOND)]
+    verdicts = Counter(claim["verdict"] for claim in papers)
+    told = ", ".join(f"{count} × {verdict}" for verdict, count in verdicts.items())
+    (baselines,) = [claim["conditions"] for claim in papers if claim["key"] == "baselines"]
+    points = [f"{one['what']} {_number(one, 'estimate')} ({_range(one)})" for one in baselines]
+    sentences = [f"Of the paper's {len(papers)} claims: {told}."]
+    if points:
+        means = "the mean over its methods and sizes, all layers joined, over windows, named before looking"
+        sentences.append(f"In points ({means}): {'; '.join(points)}.")
+    return " ".join([*sentences, ended(claims["trainings"], named=False)])
 
 
 def _short(condition: dict[str, Any]) -> str:
@@ -49,13 +77,21 @@ def smallest(condition: dict[str, Any]) -> str:
 
 
 def _claim(claim: dict[str, Any], dataset: str) -> str:
-    parts = [f"**{claim['verdict'].capitalize()}.**"]
+    # not `capitalize`, which would make small letters of the rest
+    parts = [f"**{claim['verdict'][0].upper()}{claim['verdict'][1:]}.**"]
     if claim["conditions"]:
         times = claim["conditions"][0]["unit"] == "times"
         must = "How many times sooner: must be above 1" if times else "Points: must be above 0"
         spread = "Smallest to largest fold" if times else "95 % interval"
         head = [must, "The paper", f"Here ({dataset})", spread, "Can be seen", "p", "after Holm", "Says"]
         parts.append(pipes(head, [_line(one) for one in claim["conditions"]], ["l"]))
+    changed = [
+        f"`{name}` with {', '.join(f'`{path}: {value}`' for path, value in changes.items())}"
+        for name, changes in claim.get("changes", {}).items()
+        if changes
+    ]
+    if changed:
+        parts.append(f"Trained for speed: {'; '.join(changed)}.")
     if claim["pairs"]:
         parts.append(_pairs(claim["pairs"]))
     return "\n\n".join(parts)
@@ -75,7 +111,7 @@ def _pairs(pairs: Sequence[dict[str, Any]]) -> str:
             # of a comparison within one method, the method is not in its name
             pair["what"] if "+" in pair["what"] else f"{pair['what']}, {shown(pair['representation'])}",
             str(pair["units"]),
-            "windows" if pair["aggregation"] == "window" else "single frames",
+            AGGREGATIONS[pair["aggregation"]],
             *(_number(pair, "paper"), _number(pair, "estimate"), _range(pair)),
             *(probability(pair["p_value"]), probability(pair["p_holm"])),
         ]

@@ -15,7 +15,7 @@ from earlayers.errors import UserError
 from earlayers.params import Params
 from earlayers.reporting.rows import RowKey, TableRow, rows_of_cell
 from earlayers.reporting.tables import Grid, TestedClips, grids
-from earlayers.reporting.timing import TrainedCell
+from earlayers.reporting.timing import SpeedTraining, TrainedCell
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class ChangedCell:
 class Findings:
     """The results of every cell that params.yaml declares.
 
-    `table_1` and `table_2` are rows in the order of params.yaml, `champion` is the
-    learned cell that validation clips chose, `predictions` maps the key of each row to what it was
-    counted from.
+    `table_1` and `table_2` are rows in the order of params.yaml, `trainings` those that train at all,
+    `champion` is the learned cell that validation clips chose, `predictions` maps the key of each row to what
+    it was counted from, `speeds` method and units to what was measured for the claims on speed.
     """
 
     params: Params
@@ -51,6 +51,7 @@ class Findings:
     variants: list[ChangedCell]
     champion: TableRow | None
     predictions: dict[RowKey, pd.DataFrame]
+    speeds: dict[tuple[str, int], SpeedTraining]
 
     @property
     def grids_1(self) -> list[Grid]:
@@ -70,9 +71,12 @@ class Findings:
         clips: dict[str, TestedClips] = {}
         for (table, _, dataset, *_), predictions in self.predictions.items():
             if table == number and dataset not in clips:
-                genres = predictions.drop_duplicates("path")["genre"].value_counts().sort_index()
+                tested = predictions.drop_duplicates("path")
+                genres = tested["genre"].value_counts().sort_index()
                 clips[dataset] = TestedClips(
-                    dataset, {str(name): int(count) for name, count in genres.items()}
+                    dataset,
+                    {str(name): int(count) for name, count in genres.items()},
+                    once=len(tested) == len(predictions),
                 )
         return clips
 
@@ -96,12 +100,25 @@ def read(params: Params) -> Findings:
         table_1=table_1,
         table_2=_rows(transferred),
         trainings=[
-            TrainedCell(cell, cell.result(), pd.read_csv(paths.curves(cell.name))) for cell in trained
+            TrainedCell(cell, cell.result(), pd.read_csv(paths.curves(cell.name)))
+            for cell in trained
+            if params.methods[cell.representation].optimizer.learns
         ],
         variants=list(_variants(params, table_1)),
         champion=next((row for row in table_1 if row.key == key), None),
         predictions=_of_the_same_clips([*classified, *transferred]),
+        speeds=_speeds(params.learn_on[0]),
     )
+
+
+def _speeds(dataset: str) -> dict[tuple[str, int], SpeedTraining]:
+    """Read what was measured for the claims on speed: no part of the pipeline, so none need be there."""
+    places = sorted((paths.RESULTS / "speed").glob(f"{dataset}-*.json"))
+    trainings = [SpeedTraining(place.stem, files.read_json(place)) for place in places]
+    # the name of one dataset may begin with that of another
+    return {
+        (one.result["method"], one.hidden_units): one for one in trainings if one.result["dataset"] == dataset
+    }
 
 
 def _rows(declared: list[Cell]) -> list[TableRow]:

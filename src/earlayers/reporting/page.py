@@ -14,7 +14,7 @@ from earlayers.reporting.pictures import Picture
 from earlayers.reporting.rows import TableRow
 from earlayers.reporting.tables import Grid, describe, heading, number, probability, sentence, signed, verdict
 from earlayers.reporting.templates import environment
-from earlayers.reporting.timing import timings
+from earlayers.reporting.timing import ended, timings
 from earlayers.reporting.variants import Answer, Luck
 
 CONFUSED_CLIPS = 12
@@ -28,7 +28,7 @@ CONTENTS = (
     ("mistakes", "Genres and clips"),
     ("evidence", "Are differences real?"),
     ("inside", "Inside the networks"),
-    ("claims", "The paper’s claims"),
+    ("claims", "The claims"),
     ("variants", "What if"),
     ("paper", "Beside the paper"),
 )
@@ -88,16 +88,14 @@ def compose(findings: Findings) -> Report:
 
 def _result(findings: Findings, grid: Grid) -> dict[str, Any]:
     """Draw and count everything of one grid; sections of the page name what they take from it."""
-    base = grid.baseline(evidence.input_baseline(findings.params) or "", "window")
-    # every fold's network judges the same clips of a target: pooled, each would count several times
-    tested_once = not grid.source
+    tested_once = grid.clips.once or not grid.source
     return {
         "grid": grid,
-        "gain": evidence.gain(findings, grid.best, base) if base and grid.best else None,
+        "chosen": _chosen(findings, grid),
         "pictures": {
             "accuracies": drawing.accuracies(findings, grid),
             "confusions": drawing.confusions(findings, grid),
-            "recalls": drawing.recalls(findings, grid) if tested_once else [],
+            "recalls": drawing.recalls(findings, grid) if not grid.source else [],
             "gains": evidence.gains(findings, grid),
             "intervals": [evidence.accuracy_intervals(findings, grid)],
         },
@@ -105,6 +103,18 @@ def _result(findings: Findings, grid: Grid) -> dict[str, Any]:
         "votes": evidence.votes(findings, grid),
         "confused": evidence.most_confused(findings, grid, CONFUSED_CLIPS),
     }
+
+
+def _chosen(findings: Findings, grid: Grid) -> dict[str, Any]:
+    """Set the cell that validation clips chose beside every baseline of a grid; nothing where it has none."""
+    champion = findings.champion
+    if champion is None or (grid.source or grid.clips.dataset) != champion.dataset:
+        return {}
+    row = grid.cell(champion.representation, champion.hidden_units, champion.layer, "window")
+    if row is None or grid.classifier != champion.classifier:
+        return {}
+    bases = [base for base in grid.baselines if base.aggregation == "window"]
+    return {"row": row, "gains": [(base, evidence.gain(findings, row, base)) for base in bases]}
 
 
 def _learned(findings: Findings, dataset: str) -> dict[str, Any]:
@@ -139,6 +149,7 @@ def render(report: Report) -> str:
         signed=signed,
         probability=probability,
         smallest=claims_page.smallest,
+        ended=ended,
         heading=heading,
         number=number,
         describe=describe,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from earlayers.cells import Cell
+
+ENDS = {"limit": "at its limit of epochs", "diverged": "since it diverged"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,77 @@ class TrainedCell:
     def best_by_fold(self) -> pd.Series:
         """The best validation accuracy of every fold, percent, indexed by fold."""
         return self.curves.groupby("fold")["valid_accuracy"].max()
+
+
+@dataclass(frozen=True)
+class SpeedTraining:
+    """A training for the claims on speed, each fold alone in its process: a file of results/speed."""
+
+    name: str
+    result: dict[str, Any]
+
+    @property
+    def folds(self) -> set[str]:
+        """Their numbers."""
+        return set(self.result["folds"])
+
+    @property
+    def hidden_units(self) -> int:
+        """Units in each hidden layer."""
+        return int(self.result["hidden_units"])
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """The learning curves: fold, epoch, cpu_seconds, valid_accuracy (percent), a row an epoch."""
+        return pd.concat(
+            [pd.DataFrame(fold["curve"]).assign(fold=name) for name, fold in self.result["folds"].items()]
+        )
+
+
+def endings(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Count which trainings ended by patience, a fold each, and name those that did not.
+
+    Args:
+        results: name of a cell -> its JSON, whose `folds` say why each `stopped`.
+
+    Returns:
+        count; by_patience; others: cell, folds and reason of the rest.
+    """
+    ends = [
+        (name, int(fold), facts["stopped"])
+        for name, result in results.items()
+        for fold, facts in result["folds"].items()
+    ]
+    others: dict[tuple[str, str], list[int]] = {}
+    for name, fold, stopped in ends:
+        if stopped != "patience":
+            others.setdefault((name, stopped), []).append(fold)
+    return {
+        "count": len(ends),
+        "by_patience": len(ends) - sum(len(folds) for folds in others.values()),
+        "others": [
+            {"cell": name, "folds": folds, "reason": stopped} for (name, stopped), folds in others.items()
+        ],
+    }
+
+
+def ended(counted: Mapping[str, Any], *, named: bool = True) -> str:
+    """Say in one sentence what `endings` counted.
+
+    Args:
+        counted: at least one training.
+        named: name those that did not end by patience.
+
+    Returns:
+        "30 of 32 trainings (94 %) ended by patience; a (folds 0, 2) at its limit of epochs."
+    """
+    share = 100 * counted["by_patience"] / counted["count"]
+    parts = [f"{counted['by_patience']} of {counted['count']} trainings ({share:.0f} %) ended by patience"]
+    for other in counted["others"] if named else []:
+        word = "fold" if len(other["folds"]) == 1 else "folds"
+        folds = ", ".join(str(fold) for fold in other["folds"])
+        parts.append(f"{other['cell']} ({word} {folds}) {ENDS.get(other['reason'], other['reason'])}")
+    return "; ".join(parts) + "."
 
 
 def timings(trainings: Sequence[TrainedCell]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The paper's claims on trial: what this run shows of each, how sure that is, and the verdict."""
+"""The claims on trial: what this run shows of each, how sure that is, and the verdict."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from earlayers.reporting.evidence import RESAMPLES, input_baseline
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.paper import cells
 from earlayers.reporting.rows import TableRow
-from earlayers.reporting.timing import TrainedCell
+from earlayers.reporting.timing import endings
 
 DECIMALS = 3
-COLUMNS = {"epochs": "epoch", "seconds": "seconds"}
+COLUMNS = {"epochs": "epoch", "CPU seconds": "cpu_seconds"}
+NOT_MEASURED = "not measured on this dataset: run `make variants`"
 # a condition decides below this p-value, and would be seen to with this probability
 LEVEL, POWER = 0.05, 0.8
 
@@ -31,8 +32,9 @@ def claims(findings: Findings) -> dict[str, Any]:
         findings: the results of every cell.
 
     Returns:
-        What results/claims.json holds: dataset, target, clips, units of the small and the large network, and
-        for every claim key, title, verdict, conditions and pairs.
+        What results/claims.json holds: dataset, target, clips, units of the small and the large network, how
+        many trainings ended by patience (see `endings`), and for every claim key, title, verdict, conditions
+        and pairs.
     """
     params = findings.params
     sizes = {"small": min(params.hidden_units), "large": max(params.hidden_units)}
@@ -46,12 +48,15 @@ def claims(findings: Findings) -> dict[str, Any]:
         # a condition that this run cannot test leaves the claim untested, whatever the others say
         tested = len(there) == len(claim.conditions)
         judged.append(_claim(claim.key, conditions, _pairs(findings, rows, claim.pairs), tested=tested))
+    order = list(TITLES)
     return {
         "dataset": params.learn_on[0],
         "target": params.transfer_to[0] if params.transfer_to else "",
         "clips": findings.grids_1[0].clips.count,
         "units": sizes,
-        "claims": judged,
+        "trainings": endings({one.cell.name: one.result for one in findings.trainings}),
+        "speed_trainings": endings({one.name: one.result for one in findings.speeds.values()}),
+        "claims": sorted(judged, key=lambda claim: order.index(claim["key"])),
     }
 
 
@@ -81,10 +86,15 @@ def side(condition: dict[str, Any]) -> str:
 
 
 def _claim(
-    key: str, conditions: list[dict[str, Any]], pairs: list[dict[str, Any]], *, tested: bool
+    key: str,
+    conditions: list[dict[str, Any]],
+    pairs: list[dict[str, Any]],
+    *,
+    tested: bool,
+    untested: str = "not tested here",
 ) -> dict[str, Any]:
     decided = _with_holm(conditions)
-    title = {"key": key, "title": TITLES[key], "verdict": verdict(decided if tested else [])}
+    title = {"key": key, "title": TITLES[key], "verdict": verdict(decided) if tested else untested}
     return title | {"conditions": decided, "pairs": _with_holm(pairs)}
 
 
@@ -96,18 +106,19 @@ def _with_holm(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def smallest_difference(interval: significance.Interval) -> float:
+def smallest_difference(low: float, high: float) -> float:
     """Say how far from zero a difference must be to be seen with a probability of `POWER`.
 
     Args:
-        interval: at 95 %, of a difference in points.
+        low: lower end of a 95 % interval of a difference in points.
+        high: its upper end.
 
     Returns:
         Points: the quantiles of level and power (1.96 + 0.84) times the standard error that the width of the
-        interval implies.
+        interval implies; for a difference that is judged alone, before any correction.
     """
     of_level, of_power = (NormalDist().inv_cdf(share) for share in (1 - LEVEL / 2, POWER))
-    return (of_level + of_power) * (interval.high - interval.low) / (2 * of_level)
+    return (of_level + of_power) * (high - low) / (2 * of_level)
 
 
 def _rows_by_place(findings: Findings, sizes: dict[str, int]) -> dict[ClaimPlace, TableRow]:
@@ -129,7 +140,7 @@ def _condition(findings: Findings, rows: dict[ClaimPlace, TableRow], one: Differ
     weighted = [(weight, findings.of_row(rows[place])) for weight, place in one.parts]
     interval = significance.contrast_interval(weighted, resamples=RESAMPLES)
     numbers = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-    numbers |= {"smallest": smallest_difference(interval)}
+    numbers |= {"smallest": smallest_difference(interval.low, interval.high)}
     rounded = {name: round(number, DECIMALS) for name, number in numbers.items()}
     facts = {"what": one.what, "unit": "points", "paper": _of_the_paper(one)}
     return facts | rounded | {"p_value": interval.p_value}
@@ -149,12 +160,15 @@ def _of_the_paper(one: Difference) -> float | None:
 def _pairs(
     findings: Findings, rows: dict[ClaimPlace, TableRow], pairs: Sequence[Difference]
 ) -> list[dict[str, Any]]:
-    """Set single comparisons side by side, each with McNemar's test."""
+    """Set single comparisons side by side, each with McNemar's test, where every clip was tested once."""
     compared = []
     for pair in pairs:
         (_, better), (_, other) = pair.parts
         if better in rows and other in rows:
-            test = significance.mcnemar(findings.of_row(rows[better]), findings.of_row(rows[other]))
+            judged = [findings.of_row(rows[place]) for place in (better, other)]
+            if better.table == 2 and judged[0]["path"].duplicated().any():
+                continue
+            test = significance.mcnemar(judged[0], judged[1])
             cell = {"representation": better.representation, "units": rows[better].hidden_units}
             cell |= {"layer": better.layer, "aggregation": better.aggregation}
             compared.append(_condition(findings, rows, pair) | cell | {"p_value": test.p_value})
@@ -164,20 +178,19 @@ def _pairs(
 def _speed(
     findings: Findings, sizes: dict[str, int], key: str, fast: str, slow: str, counted: tuple[str, ...]
 ) -> dict[str, Any]:
-    trainings = {
-        (training.cell.representation, training.cell.hidden_units): training
-        for training in findings.trainings
-        if training.cell.dataset == findings.params.learn_on[0]
-    }
+    """Judge how fast a method learns; no stage of a run measures it, so what is missing is no error."""
+    pairs = [[findings.speeds.get((method, count)) for method in (fast, slow)] for count in sizes.values()]
+    measured = [(one, other) for one, other in pairs if one and other and one.folds == other.folds]
     conditions = [
-        ratio(f"{count} units, in {unit}", trainings[fast, count], trainings[slow, count], COLUMNS[unit])
-        for count, unit in product(sizes.values(), counted)
-        if (fast, count) in trainings and (slow, count) in trainings
+        ratio(f"{one.hidden_units} units, in {unit}", one.curves, other.curves, COLUMNS[unit])
+        for (one, other), unit in product(measured, counted)
     ]
-    return _claim(key, conditions, [], tested=True)
+    changes = {one.name: one.result["changes"] for pair in measured for one in pair}
+    claim = _claim(key, conditions, [], tested=len(measured) == len(sizes), untested=NOT_MEASURED)
+    return claim | {"changes": changes}
 
 
-def ratio(what: str, fast: TrainedCell, slow: TrainedCell, column: str) -> dict[str, Any]:
+def ratio(what: str, fast: pd.DataFrame, slow: pd.DataFrame, column: str) -> dict[str, Any]:
     """Tell how many times sooner one training was as good as both became.
 
     Folds are few, so their logarithms are judged by Student's t; a single fold shows nothing: p is 1 there,
@@ -185,9 +198,9 @@ def ratio(what: str, fast: TrainedCell, slow: TrainedCell, column: str) -> dict[
 
     Args:
         what: what the condition is called.
-        fast: the training that is said to be faster.
-        slow: the other one, of the same folds.
-        column: of their learning curves, "epoch" or "seconds".
+        fast: learning curves of the training that is said to be faster: fold, valid_accuracy and `column`.
+        slow: those of the other one, of the same folds.
+        column: what is counted, "epoch" or "cpu_seconds".
 
     Returns:
         The geometric mean over folds as `estimate`, the smallest and the largest fold as `low` and `high`,
@@ -196,8 +209,8 @@ def ratio(what: str, fast: TrainedCell, slow: TrainedCell, column: str) -> dict[
     from scipy.stats import t, ttest_1samp
 
     ratios = []
-    for fold, curve in fast.curves.groupby("fold"):
-        other = slow.curves[slow.curves["fold"] == fold]
+    for fold, curve in fast.groupby("fold"):
+        other = slow[slow["fold"] == fold]
         # the lower of both is what both reached: the one that ends higher is not asked for more
         goal = min(curve["valid_accuracy"].max(), other["valid_accuracy"].max())
         ratios.append(_when(other, goal, column) / _when(curve, goal, column))

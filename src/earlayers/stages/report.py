@@ -68,14 +68,16 @@ def readme() -> None:
     try:
         tables = [pd.read_csv(paths.RESULTS / f"{name}.csv") for name in ("table1", "table2")]
         measured = read_json(paths.RESULTS / "benchmarks/pipeline.json")
-        claims = [read_json(paths.RESULTS / f"{name}.json") for name in ("claims", "variants")]
+        kept = ("claims", "variants", "benchmarks/power_before")
+        claims, variants, before = (read_json(paths.RESULTS / f"{name}.json") for name in kept)
     except FileNotFoundError as error:
         raise UserError(
             f"{error.filename} is missing: run `dvc repro`, which writes the tables, "
-            "and benchmarks/pipeline.py, which measures the times"
+            "benchmarks/pipeline.py, which measures the times, and benchmarks/power.py"
         ) from None
-    _write_blocks(README, {"results": in_short(*tables), "times": times(measured)})
-    _write_blocks(CLAIMS, claims_page.blocks(*claims))
+    results = f"{in_short(*tables)}\n\n{claims_page.in_words(claims)}"
+    _write_blocks(README, {"results": results, "times": times(measured)})
+    _write_blocks(CLAIMS, claims_page.blocks(claims, variants, before))
 
 
 def _write_blocks(page: Path, blocks: dict[str, str]) -> None:
