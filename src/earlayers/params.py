@@ -63,9 +63,9 @@ class Training(Settings):
 
 
 class Transfer(Settings):
-    """How a target without official parts is halved."""
+    """The folds of a target without official parts."""
 
-    train_fraction: Annotated[float, Field(gt=0, lt=1)]
+    folds: Annotated[int, Field(ge=2, le=20)]
     seed: Seed
 
 

@@ -143,7 +143,7 @@ def test_genres_of_the_clips_that_are_voted_for_are_never_looked_at():
 def tables(parts):
     paths = [f"{i}.wav" for i in range(len(parts))]
     tracks = pd.DataFrame({"path": paths, "genre": ["b", "a"] * 2, "first_frame": range(4), "frames": 1})
-    return tracks, pd.DataFrame({"path": paths, "fold_0": parts, "fold_1": parts, "transfer": parts})
+    return tracks, pd.DataFrame({"path": paths, "fold_0": parts, "fold_1": parts})
 
 
 def test_clips_take_their_parts_and_the_indices_of_their_genres():

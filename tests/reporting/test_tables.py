@@ -106,6 +106,13 @@ def test_the_targets_baselines_stand_in_the_grid_of_every_source():
     assert found[0].aggregations == ["window"]
 
 
+@pytest.mark.parametrize(("once", "spread"), [(True, "2 folds"), (False, "2 networks, one of every fold")])
+def test_what_the_deviation_of_a_target_is_over_depends_on_its_tests(once, spread):
+    clips = {"tunes": TestedClips("tunes", {"air": 5, "jig": 5}, once=once)}
+    (grid,) = grids([row(55.0, table=2, source="scores", dataset="tunes")], clips)
+    assert f"standard deviation over {spread};" in sentence(grid)
+
+
 def test_classifiers_do_not_share_a_grid():
     rows = [row(70.0), row(75.0, classifier="linear"), row(66.0, units=None, layer="", method="mfcc")]
     found = grids(rows, CLIPS)

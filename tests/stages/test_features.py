@@ -85,7 +85,7 @@ def test_the_spectrum_baseline_is_the_networks_own_input_standardised_by_trainin
     folder, table = paths.features("scores-spectrum"), load_table(paths.frames("scores"))
     assert not (folder / "frames.npy").exists()
     split = pd.read_csv(paths.split("scores"))
-    for column in ("fold_0", "fold_3", "transfer"):
+    for column in ("fold_0", "fold_3", "transfer_1"):
         training = np.flatnonzero(split[column] == "train")
         frames = np.concatenate([table.frames[table.rows(track)] for track in training]).astype(np.float64)
         window = (table.frames[table.rows(5)][:215] - frames.mean(axis=0)) / frames.std(axis=0)

@@ -49,14 +49,14 @@ class FoldClips:
         Args:
             tracks: columns path, genre, first_frame, frames.
             split: column path and the one named, a row for every track.
-            column: the fold, or transfer.
+            column: the fold, or one of transfer.
             genres: names in the order of their indices.
 
         Raises:
             UserError: when the two tables do not list the same tracks, or nothing is to be learned or tested.
         """
         check_order(tracks, split)
-        for part in ("train", "test") if column == "transfer" else ("train", "valid", "test"):
+        for part in ("train", "test") if column.startswith("transfer") else ("train", "valid", "test"):
             if part not in set(split[column]):
                 raise UserError(f"{column} of the split has no {part} tracks: nothing can be classified")
         return cls(

@@ -70,9 +70,12 @@ class Findings:
         clips: dict[str, TestedClips] = {}
         for (table, _, dataset, *_), predictions in self.predictions.items():
             if table == number and dataset not in clips:
-                genres = predictions.drop_duplicates("path")["genre"].value_counts().sort_index()
+                tested = predictions.drop_duplicates("path")
+                genres = tested["genre"].value_counts().sort_index()
                 clips[dataset] = TestedClips(
-                    dataset, {str(name): int(count) for name, count in genres.items()}
+                    dataset,
+                    {str(name): int(count) for name, count in genres.items()},
+                    once=len(tested) == len(predictions),
                 )
         return clips
 

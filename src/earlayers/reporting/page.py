@@ -89,8 +89,7 @@ def compose(findings: Findings) -> Report:
 def _result(findings: Findings, grid: Grid) -> dict[str, Any]:
     """Draw and count everything of one grid; sections of the page name what they take from it."""
     base = grid.baseline(evidence.input_baseline(findings.params) or "", "window")
-    # every fold's network judges the same clips of a target: pooled, each would count several times
-    tested_once = not grid.source
+    tested_once = grid.clips.once or not grid.source
     return {
         "grid": grid,
         "gain": evidence.gain(findings, grid.best, base) if base and grid.best else None,

@@ -14,12 +14,17 @@ from earlayers.reporting.rows import AGGREGATIONS, TableRow, best
 
 @dataclass(frozen=True)
 class TestedClips:
-    """The clips that were tested, by genre: what an accuracy has to beat."""
+    """The clips that were tested, by genre: what an accuracy has to beat.
+
+    `once` is False where every fold tests the same clips (official parts): pooled, each would count several
+    times.
+    """
 
     __test__ = False  # no test case, though pytest would take it for one
 
     dataset: str
     count_by_genre: dict[str, int]
+    once: bool = True
 
     @property
     def count(self) -> int:
@@ -162,10 +167,11 @@ def sentence(grid: Grid) -> str:
     """Say in words what the numbers are and what they have to beat."""
     clips = grid.clips
     folds = len(grid.rows[0].folds)
+    runs = "folds" if clips.once or not grid.source else "networks, one of every fold"
     largest = f"{clips.largest}, {clips.count_by_genre[clips.largest]} of {clips.count} clips"
     return (
         f"Accuracy of clips in percent, mean ± standard deviation over {folds} "
-        f"{'networks, one of every fold' if grid.source else 'folds'}; classifier: {grid.classifier}. "
+        f"{runs}; classifier: {grid.classifier}. "
         f"Chance is {clips.chance:.1f} %; always naming the largest class ({largest}) gives "
         f"{clips.largest_share:.1f} %.{_additions(grid.methods)}"
     )

@@ -149,12 +149,15 @@ def _of_the_paper(one: Difference) -> float | None:
 def _pairs(
     findings: Findings, rows: dict[ClaimPlace, TableRow], pairs: Sequence[Difference]
 ) -> list[dict[str, Any]]:
-    """Set single comparisons side by side, each with McNemar's test."""
+    """Set single comparisons side by side, each with McNemar's test, where every clip was tested once."""
     compared = []
     for pair in pairs:
         (_, better), (_, other) = pair.parts
         if better in rows and other in rows:
-            test = significance.mcnemar(findings.of_row(rows[better]), findings.of_row(rows[other]))
+            judged = [findings.of_row(rows[place]) for place in (better, other)]
+            if better.table == 2 and judged[0]["path"].duplicated().any():
+                continue
+            test = significance.mcnemar(*judged)
             cell = {"representation": better.representation, "units": rows[better].hidden_units}
             cell |= {"layer": better.layer, "aggregation": better.aggregation}
             compared.append(_condition(findings, rows, pair) | cell | {"p_value": test.p_value})
