@@ -121,7 +121,7 @@ def test_window_votes_match_a_forest_fitted_by_hand():
     vectors, clip_of_row = window_rows()
     _, votes = window_votes(FOREST, vectors, clip_of_row, clips, learn=("train",), ask="test", seed=0)
     learned = np.isin(clip_of_row, np.flatnonzero(PARTS == "train"))
-    forest = RandomForestClassifier(10, random_state=3)
+    forest = RandomForestClassifier(30, random_state=3)
     forest.fit(vectors[learned], clips.targets[clip_of_row[learned]])
     for clip, found in zip(np.flatnonzero(PARTS == "test"), votes, strict=True):
         probabilities = forest.predict_proba(vectors[clip_of_row == clip])

@@ -101,7 +101,7 @@ def window_votes(
         The fitted classifier, and the votes for the clips of `ask` in order.
     """
     learned = np.isin(clip_of_row, clips.among(*learn))
-    classifier = fit(settings, vectors[learned], clips.targets[clip_of_row[learned]], seed=seed)
+    classifier = fit(settings.of_windows(), vectors[learned], clips.targets[clip_of_row[learned]], seed=seed)
     asked = clips.among(ask)
     windows_per_clip = np.bincount(clip_of_row, minlength=len(clips.parts))[asked]
     probabilities = class_probabilities(classifier, vectors[np.isin(clip_of_row, asked)], clips.genres)

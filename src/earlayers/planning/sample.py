@@ -204,7 +204,10 @@ def _write_params(
         classifier["training_frames_per_track"] = max(1, asked // 4) if more and seconds < whole else asked
         if "trees" in classifier:
             trees = max(1, int(TREE_ROWS / (asked * max(clips.values()))))
-            classifier["trees"] = min(3 * trees if more else trees, classifier["trees"])
+            trees = min(3 * trees if more else trees, classifier["trees"])
+            # in proportion, so that what grows with one grows with both
+            classifier["window_trees"] = max(1, trees * classifier["window_trees"] // classifier["trees"])
+            classifier["trees"] = trees
     params.write(content, folder / paths.PARAMS)
     return params.validate(content, "the sample")
 
