@@ -114,7 +114,13 @@ def test_a_front_end_of_its_own_gets_frames_of_its_own(project):
     table, tracks = load_table(folder), load_table(paths.frames("tunes")).tracks
     assert table.tracks["path"].tolist() == tracks["path"].tolist()
     settings = Mel(
-        name="mel", frame_samples=1024, hop_samples=512, window="hann", mel_bands=40, compression="log1p"
+        name="mel",
+        frame_samples=1024,
+        hop_samples=512,
+        window="hann",
+        mel_bands=40,
+        compression="log1p",
+        context_frames=1,
     )
     waveform = decode(paths.data("tunes") / tracks["path"][7], 22050, 10.0).waveform
     np.testing.assert_array_equal(table.frames[table.rows(7)], settings.build(22050)(waveform))

@@ -18,7 +18,10 @@ def project(tmp_path, monkeypatch):
     """Networks of `scores`, and `tunes` with other genres, in the working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EARLAYERS_JOBS", "1")
-    changes = {"classifiers.random_forest.window_trees": 10, "classifiers.random_forest.library": "scikit_learn"}
+    changes = {
+        "classifiers.random_forest.window_trees": 10,
+        "classifiers.random_forest.library": "scikit_learn",
+    }
     synthetic.write_params(tmp_path, changes)
     synthetic.write_frames(tmp_path, "scores")
     synthetic.write_frames(

@@ -45,7 +45,7 @@ class Classifier(Kind):
         raise NotImplementedError
 
     def of_windows(self) -> Classifier:
-        """The classifier of windows, which are few; the same as that of single frames unless a kind differs."""
+        """The classifier of windows, which are few: that of single frames, unless a kind has another."""
         return self
 
     def parts(self, rows: int, together: int = 1) -> list[tuple[float, Classifier]]:
