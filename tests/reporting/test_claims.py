@@ -178,7 +178,7 @@ def test_variants_stand_in_the_page_with_their_intervals_and_the_luck():
     }
     luck = {"cell": "c", "seeds": 3, "within_folds": 2.5, "of_the_mean": 1.0, "between_folds": 2.0}
     lines = [line | {"variant": "hann", "verdict": "v"}, line | {"variant": "longer"} | clips]
-    variants = {"variants": lines, "sentence": "v: hann.", "luck": [luck]}
+    variants = {"variants": lines, "sentence": "v: hann.", "luck": [luck], "beside": []}
     run = {"dataset": "d", "target": "", "clips": 1, "units": {}, "claims": []}
     text = claims_page.blocks(run, variants)
     assert "| `hann` | ? | v | 70.0 | 68.0 | +2.0 | −1.0 to +5.0 |" in text["variants"]
