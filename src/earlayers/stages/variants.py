@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earlayers import cells, files, params, paths
-from earlayers.cells import Cell, name_of
+from earlayers import files, params, paths
+from earlayers.cells import name_of
 from earlayers.params import Variant
 
 if TYPE_CHECKING:
@@ -57,11 +57,16 @@ def run(name: str) -> None:
         _link(paths.data(dataset), folder)
         for listing in _lists(settings["split"]):
             _link(listing, folder)
-    _run_steps(steps(variant), before, after, folder)
-    settings = params.validate(after, f"variants.{name}")
-    judged = [*cells.classified(settings), *cells.transferred(settings)]
-    result, *others = (files.read_json(folder / paths.result(cell.stage, cell.name)) for cell in judged)
-    predictions = [_predictions(cell, variant.layers, folder) for cell in judged]
+    listed = steps(variant)
+    _run_steps(listed, before, after, folder)
+    judged = [
+        [folder / file for file in step.outputs] for step in listed if step.outputs[-1].suffix == ".parquet"
+    ]
+    results = [files.read_json(result) for result, _ in judged]
+    predictions = [
+        _predictions(result, file, variant.layers) for result, (_, file) in zip(results, judged, strict=True)
+    ]
+    result, *others = results
     if variant.layers == "voted":
         result["accuracy"]["window"]["voted"] = _over_folds(predictions[0])
     files.write_text(paths.variant_predictions(name), pd.concat(predictions).to_csv(index=False))
@@ -143,7 +148,7 @@ def _judging(
     )
 
 
-def _predictions(cell: Cell, layers: str, folder: Path) -> pd.DataFrame:
+def _predictions(result: Any, file: Path, layers: str) -> pd.DataFrame:
     """What all layers together say of every clip over windows.
 
     Returns:
@@ -153,13 +158,14 @@ def _predictions(cell: Cell, layers: str, folder: Path) -> pd.DataFrame:
 
     from earlayers.genres.predictions import vote_together
 
-    table = pd.read_parquet(folder / paths.predictions(cell.stage, cell.name))
+    table = pd.read_parquet(file)
     windows = table[table["aggregation"] == "window"]
-    if layers == "voted" and cell.hidden_units:
+    if layers == "voted" and result["hidden_units"]:
         windows = vote_together(windows)
     else:
-        windows = windows[windows["layer"] == ("all" if cell.hidden_units else "input")]
-    return windows.assign(dataset=cell.dataset, representation=cell.representation)[COLUMNS]
+        windows = windows[windows["layer"] == ("all" if result["hidden_units"] else "input")]
+    dataset = result["target"] if "target" in result else result["dataset"]
+    return windows.assign(dataset=dataset, representation=result["representation"])[COLUMNS]
 
 
 def _over_folds(predictions: pd.DataFrame) -> dict[str, float | None]:
