@@ -105,7 +105,7 @@ def test_a_front_end_of_its_own_gets_frames_of_its_own(project):
     from earlayers.audio.framing import Mel
     from earlayers.stages import frames, split
 
-    make_corpus(project / "data/tunes", clips=4)
+    make_corpus(project / "data/tunes", clips=5)
     frames.run("tunes")
     split.run("tunes")
     synthetic.write_params(project, {"handmade.pmsc.front_end.mel_bands": 40, "handmade.pmsc.components": 12})
