@@ -154,10 +154,10 @@ def _pairs(
     for pair in pairs:
         (_, better), (_, other) = pair.parts
         if better in rows and other in rows:
-            judged = [findings.of_row(rows[place]) for place in (better, other)]
-            if better.table == 2 and judged[0]["path"].duplicated().any():
+            first, second = findings.of_row(rows[better]), findings.of_row(rows[other])
+            if better.table == 2 and first["path"].duplicated().any():
                 continue
-            test = significance.mcnemar(*judged)
+            test = significance.mcnemar(first, second)
             cell = {"representation": better.representation, "units": rows[better].hidden_units}
             cell |= {"layer": better.layer, "aggregation": better.aggregation}
             compared.append(_condition(findings, rows, pair) | cell | {"p_value": test.p_value})
