@@ -43,7 +43,12 @@ def measure_decoding(quick: bool) -> tuple[list[Row], dict[str, Any]]:
 
     clips, seconds = (1, 3.0) if quick else (4, SECONDS)
     settings = Spectrum(
-        name="spectrum", frame_samples=FRAME, hop_samples=HOP, window="rectangular", compression="none"
+        name="spectrum",
+        frame_samples=FRAME,
+        hop_samples=HOP,
+        window="rectangular",
+        compression="none",
+        context_frames=1,
     )
     front_end = settings.build(RATE_HZ)
 

@@ -34,6 +34,7 @@ def settings(trees: int, *, plain: bool, max_samples: int | str = "all") -> Rand
             "name": "random_forest",
             "library": "scikit_learn" if plain else "intelex",
             "trees": trees,
+            "window_trees": trees,
             "max_features": "sqrt",
             "min_samples_leaf": 1,
             "max_samples": max_samples,

@@ -33,7 +33,7 @@ from tests.helpers import make_corpus, write_params
 GENRES = ("low", "middle", "high")
 BASELINE = {
     "front_end": {"name": "spectrum", "frame_samples": 1024, "hop_samples": 512, "window": "hann"}
-    | {"compression": "log1p"},
+    | {"compression": "log1p", "context_frames": 1},
     "transform": "standardise",
     "components": 513,
 }
@@ -209,7 +209,13 @@ def test_a_hand_made_feature_has_fields_of_its_own(project):
 
 
 def baseline_accuracy(name: str) -> float:
-    change("classifiers.random_forest", library="scikit_learn", trees=10, training_frames_per_track=5)
+    change(
+        "classifiers.random_forest",
+        library="scikit_learn",
+        trees=10,
+        window_trees=10,
+        training_frames_per_track=5,
+    )
     features.run_handmade("mine", name)
     classify.run_handmade("mine", name, "random_forest")
     return accuracy("classify", f"mine-{name}-random_forest", "input")

@@ -45,7 +45,11 @@ def tiny_params() -> dict:
         if variant["method"] in content["methods"]
     }
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
-    content["classifiers"]["random_forest"] |= {"trees": 10, "training_frames_per_track": 5}
+    content["classifiers"]["random_forest"] |= {
+        "trees": 10,
+        "window_trees": 10,
+        "training_frames_per_track": 5,
+    }
     return content
 
 

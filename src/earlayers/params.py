@@ -64,9 +64,9 @@ class Training(Settings):
 
 
 class Transfer(Settings):
-    """How a target without official parts is halved."""
+    """The folds of a target without official parts."""
 
-    train_fraction: Annotated[float, Field(gt=0, lt=1)]
+    folds: Annotated[int, Field(ge=2, le=20)]
     seed: Seed
 
 
@@ -86,7 +86,9 @@ class Variant(Settings):
     """One cell of the pipeline with some values changed: what would have happened if.
 
     `layers` says how all layers together judge a clip: `joined` into one vector for one classifier, as
-    everywhere in the tables, or `voted`, where a classifier of each layer has its vote.
+    everywhere in the tables, or `voted`, where a classifier of each layer has its vote. Beside the cell the
+    hand-made features of `handmade` may be judged by the same classifier, and all of them on the targets of
+    `transfer_to`.
     """
 
     question: str
@@ -95,6 +97,9 @@ class Variant(Settings):
     hidden_units: HiddenUnits
     classifier: Key
     layers: Literal["joined", "voted"]
+    # a variant that says nothing of them has none: DVC watches the whole entry
+    transfer_to: list[Key] = Field(default_factory=list)
+    handmade: list[Key] = Field(default_factory=list)
     changes: dict[str, Any]
 
 
@@ -147,17 +152,28 @@ class Params(Settings):
         for name in self.handmade.keys() & self.methods.keys():
             yield ("handmade", name), "a method has this name too, and tables could not tell them apart"
         for key, variant in self.variants.items():
-            for field, section in (
-                ("dataset", "datasets"),
-                ("method", "methods"),
-                ("classifier", "classifiers"),
+            for field, section, names in (
+                ("dataset", "datasets", [variant.dataset]),
+                ("method", "methods", [variant.method]),
+                ("classifier", "classifiers", [variant.classifier]),
+                ("transfer_to", "datasets", variant.transfer_to),
+                ("handmade", "handmade", variant.handmade),
             ):
-                name = getattr(variant, field)
-                if name not in getattr(self, section):
+                for name in (name for name in names if name not in getattr(self, section)):
                     yield (
                         ("variants", key, field),
                         f"names {name!r}; {section} has {', '.join(getattr(self, section))}: name one of "
                         "these, or remove the variant (`variants: {}` where none is left)",
+                    )
+            for field, names in (
+                ("transfer_to", [variant.dataset, *variant.transfer_to]),
+                ("handmade", variant.handmade),
+            ):
+                if len(set(names)) < len(names):
+                    yield (
+                        ("variants", key, field),
+                        "must name each once, and never the variant's own dataset, found "
+                        f"{getattr(variant, field)}",
                     )
 
     def _wrong_durations(self) -> Iterator[Problem]:
@@ -341,22 +357,26 @@ def changed(content: Any, variant: Variant, name: str) -> Any:
         name: the variant's name, for the messages.
 
     Returns:
-        A valid content of params.yaml with one learned cell and no baseline.
+        A valid content of params.yaml with one learned cell, and the baselines and targets of the variant.
 
     Raises:
         UserError: when a path leads nowhere, or the changed values are not valid.
     """
-    cell = {"datasets": variant.dataset, "methods": variant.method, "classifiers": variant.classifier}
+    kept = {
+        "datasets": [variant.dataset, *variant.transfer_to],
+        "methods": [variant.method],
+        "classifiers": [variant.classifier],
+        "handmade": variant.handmade,
+    }
     content = copy.deepcopy(content)
     content |= {
         "learn_on": [variant.dataset],
-        "transfer_to": [],
+        "transfer_to": variant.transfer_to,
         "hidden_units": [variant.hidden_units],
-        "handmade": {},
         "variants": {},
     }
-    for section, key in cell.items():
-        content[section] = {key: content[section][key]}
+    for section, keys in kept.items():
+        content[section] = {key: content[section][key] for key in keys}
     for path, value in variant.changes.items():
         *parents, last = path.split(".")
         place = content
@@ -366,9 +386,12 @@ def changed(content: Any, variant: Variant, name: str) -> Any:
             raise UserError(f"variants.{name}.changes: {path} names nothing in {paths.PARAMS}")
         place[last] = value
     after = validate(content, f"variants.{name}")
-    for section, key in cell.items():
-        if key not in getattr(after, section):
-            raise UserError(f"variants.{name}.changes: must leave {section}.{key}, the variant's own cell")
+    for section, keys in kept.items():
+        for key in keys:
+            if key not in getattr(after, section):
+                raise UserError(
+                    f"variants.{name}.changes: must leave {section}.{key}, which the variant names"
+                )
     return content
 
 

@@ -17,11 +17,13 @@ RATE = 22050
 
 def spectrum(**changes):
     settings = {"frame_samples": 1024, "hop_samples": 512, "window": "rectangular", "compression": "none"}
+    settings["context_frames"] = 1
     return framing.Spectrum(name="spectrum", **(settings | changes)).build(RATE)
 
 
 def mel(**changes):
     settings = {"frame_samples": 1024, "hop_samples": 512, "window": "hann", "mel_bands": 40}
+    settings["context_frames"] = 1
     return framing.Mel(name="mel", compression="none", **(settings | changes)).build(RATE)
 
 
@@ -107,6 +109,33 @@ def test_a_frame_does_not_depend_on_the_rest_of_its_clip():
     quiet, loud = 1e-3 * noise(4096), 0.9 * noise(4096)
     alone = function(quiet)
     np.testing.assert_allclose(function(np.concatenate([quiet, loud]))[: len(alone)], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("front_end", [spectrum, mel])
+def test_with_context_neighbours_lie_side_by_side_and_the_ends_are_repeated(front_end):
+    waveform = noise(1024 + 3 * 512)
+    first, second, third, last = front_end()(waveform)
+    function = front_end(context_frames=5)
+    assert function.dimensions == 5 * front_end().dimensions
+    expected = [
+        [first, first, first, second, third],
+        [first, first, second, third, last],
+        [first, second, third, last, last],
+        [second, third, last, last, last],
+    ]
+    frames = function(waveform)
+    assert frames.dtype == np.float32
+    np.testing.assert_array_equal(frames, [np.concatenate(row) for row in expected])
+    assert function(waveform[:1000]).shape == (0, function.dimensions)
+
+
+def test_a_model_from_before_there_was_context_saw_each_frame_alone():
+    settings = {"name": "mel", "frame_samples": 1024, "hop_samples": 512, "window": "hann", "mel_bands": 40}
+    settings["compression"] = "none"
+    assert framing.of_model(settings) == framing.of_model(settings | {"context_frames": 1})
+    assert framing.of_model(settings | {"context_frames": 3}).bins() == 120
+    mfcc = {"name": "mfcc", "frame_samples": 1024, "hop_samples": 512, "window": "hann", "mel_bands": 40}
+    assert framing.of_model(mfcc | {"coefficients": 20}).bins() == 20
 
 
 def test_threads_get_the_frames_of_their_own_clip():

@@ -304,21 +304,22 @@ class TestFirstFolds:
 class TestTransfer:
     def test_official_parts_are_kept_and_validation_joins_train(self):
         table = tracks(*(("a", "", "", part) for part in ("train", "valid", "test")))
-        assert transfer_parts(table, "data/x", 0.5, 0) == ["train", "train", "test"]
+        assert transfer_parts(table, "data/x", 5, 0) == {"transfer": ["train", "train", "test"]}
 
-    def test_otherwise_every_genre_is_halved_and_no_group_straddles(self):
+    def test_otherwise_every_clip_is_tested_once_with_its_group_and_genres_are_shared_out(self):
         entries = [(f"g{genre}", f"{genre} {number // 2}") for genre in range(3) for number in range(20)]
         table = tracks(*entries)
-        parts = transfer_parts(table, "data/x", 0.5, 0)
-        assert straddling(table["group"], parts) == set()
-        assert set(Counter(zip(table["genre"], parts, strict=True)).values()) == {10}
+        columns = transfer_parts(table, "data/x", 5, 0)
+        assert list(columns) == [f"transfer_{fold}" for fold in range(5)]
+        tested = Counter()
+        for parts in columns.values():
+            assert straddling(table["group"], parts) == set()
+            assert set(Counter(zip(table["genre"], parts, strict=True)).values()) == {4, 16}
+            tested.update(path for path, part in zip(table["path"], parts, strict=True) if part == "test")
+        assert tested == Counter(table["path"])
 
-    def test_the_fraction_is_that_of_train(self):
-        parts = transfer_parts(even(genres=2, clips=20), "data/x", 0.75, 0)
-        assert Counter(parts) == {"train": 30, "test": 10}
-
-    def test_a_genre_of_one_group_is_refused(self):
+    def test_a_genre_with_fewer_groups_than_folds_is_refused(self):
         with pytest.raises(
-            UserError, match="data/x/a holds 2 tracks in 1 groups, 2 parts need at least 2 groups"
+            UserError, match=r"a holds 2 tracks in 1 groups, 5 parts need at least 5 groups: .*transfer.folds"
         ):
-            transfer_parts(tracks(("a", "p"), ("a", "p"), ("b",), ("b",)), "data/x", 0.5, 0)
+            transfer_parts(tracks(("a", "p"), ("a", "p"), ("b",), ("b",)), "data/x", 5, 0)

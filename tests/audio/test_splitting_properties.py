@@ -98,9 +98,10 @@ def test_drawn_folds_leak_nothing_and_lack_nothing(kind, kept):
     split_or_refused(build, set(PARTS), kept)
 
 
-def test_halves_for_transfer_too():
+def test_folds_of_a_target_of_transfer_too():
     def build(tracks, seed, data):
-        return [transfer_parts(tracks.assign(part=""), "data/x", data.draw(st.floats(0.01, 0.99)), seed)]
+        folds = data.draw(st.integers(2, 6))
+        return list(transfer_parts(tracks.assign(part=""), "data/x", folds, seed).values())
 
     split_or_refused(build, {"train", "test"}, ["content_md5", "group"])
 

@@ -108,6 +108,14 @@ def test_what_then_runs_is_counted(project, caplog):
     assert "transfer_to: networks trained on others describe it" in said
 
 
+def test_a_target_that_cannot_fill_the_folds_of_transfer_is_told(project, caplog):
+    content = params.read()
+    content["transfer"]["folds"] = 8
+    params.write(content, Path("params.yaml"))
+    said = run(caplog, "--transfer-to")
+    assert "transfer.folds is 8, and a genre has 6 groups: lower it to 6 in params.yaml" in said
+
+
 def test_not_learned_on_it_is_trained_nothing(project, caplog):
     said = run(caplog, "--no-learn-on", "--transfer-to", "--write")
     rows = sum(count_of_networks_and_baselines())

@@ -67,14 +67,24 @@ def write_frames(
         writer.finish(pd.DataFrame(rows))
 
 
-def write_split(folder: Path, dataset: str, folds: int = 4) -> None:
-    """Write build/splits/<dataset>.csv: quarters take turns, the first half of each genre trains transfer."""
+def write_split(folder: Path, dataset: str, folds: int = 4, transfer_folds: int = 3) -> None:
+    """Write build/splits/<dataset>.csv: quarters take turns, and so do the folds of transfer.
+
+    Args:
+        folder: the project's.
+        dataset: whose frames are there.
+        folds: of the dataset itself.
+        transfer_folds: of the dataset as a target; none for official parts, every other clip tested.
+    """
     tracks = load_table(folder / "build/frames" / dataset).tracks
     number = tracks.groupby("genre").cumcount()
     table = tracks[["path", "genre", "group"]].copy()
     for fold in range(folds):
         table[f"fold_{fold}"] = [QUARTERS[(clip + fold) % 4] for clip in number]
-    table["transfer"] = ["train" if clip % 2 else "test" for clip in number]
+    for fold in range(transfer_folds):
+        table[f"transfer_{fold}"] = ["test" if clip % transfer_folds == fold else "train" for clip in number]
+    if not transfer_folds:
+        table["transfer"] = ["train" if clip % 2 else "test" for clip in number]
     write_text(folder / f"build/splits/{dataset}.csv", table.to_csv(index=False))
 
 

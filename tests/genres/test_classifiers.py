@@ -12,6 +12,7 @@ FOREST = RandomForest(
     name="random_forest",
     library="scikit_learn",
     trees=10,
+    window_trees=30,
     max_features="sqrt",
     min_samples_leaf=1,
     max_samples="all",

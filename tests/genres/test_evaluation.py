@@ -121,7 +121,7 @@ def test_window_votes_match_a_forest_fitted_by_hand():
     vectors, clip_of_row = window_rows()
     _, votes = window_votes(FOREST, vectors, clip_of_row, clips, learn=("train",), ask="test", seed=0)
     learned = np.isin(clip_of_row, np.flatnonzero(PARTS == "train"))
-    forest = RandomForestClassifier(10, random_state=3)
+    forest = RandomForestClassifier(30, random_state=3)
     forest.fit(vectors[learned], clips.targets[clip_of_row[learned]])
     for clip, found in zip(np.flatnonzero(PARTS == "test"), votes, strict=True):
         probabilities = forest.predict_proba(vectors[clip_of_row == clip])
@@ -143,7 +143,7 @@ def test_genres_of_the_clips_that_are_voted_for_are_never_looked_at():
 def tables(parts):
     paths = [f"{i}.wav" for i in range(len(parts))]
     tracks = pd.DataFrame({"path": paths, "genre": ["b", "a"] * 2, "first_frame": range(4), "frames": 1})
-    return tracks, pd.DataFrame({"path": paths, "fold_0": parts, "fold_1": parts, "transfer": parts})
+    return tracks, pd.DataFrame({"path": paths, "fold_0": parts, "fold_1": parts})
 
 
 def test_clips_take_their_parts_and_the_indices_of_their_genres():

@@ -59,5 +59,5 @@ def test_the_fold_is_that_of_the_whole_run(project):
     (project / "whole.yaml").rename("params.yaml")
     assert cli.main(["split", "scores"]) == 0
     whole = pd.read_csv("build/splits/scores.csv", keep_default_na=False)
-    assert list(whole.columns) == [*part.columns[:-1], "fold_1", "fold_2", "fold_3", "transfer"]
+    assert list(whole.columns) == [*part.columns, "fold_1", "fold_2", "fold_3"]
     assert part.equals(whole[part.columns])

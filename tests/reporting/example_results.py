@@ -112,7 +112,7 @@ class Example:
         for fold in range(self.folds):
             offsets = (tracks["quarter"] - fold) % self.folds
             split[f"fold_{fold}"] = offsets.map({0: "test", 1: "valid"}).fillna("train")
-        split["transfer"] = np.where(tracks["quarter"] < 2, "train", "test")
+            split[f"transfer_{fold}"] = offsets.map({0: "test"}).fillna("train")
         (self.root / "build/splits").mkdir(parents=True, exist_ok=True)
         split.to_csv(self.root / f"build/splits/{dataset}.csv", index=False)
 
@@ -234,7 +234,7 @@ class Example:
             places.append(("output", "none", "network"))
         tables = []
         for fold in range(self.folds):
-            tested = tracks["quarter"] == fold if stage == "classify" else tracks["quarter"] >= 2
+            tested = tracks["quarter"] == fold
             for layer, aggregation, judge in places:
                 table = tracks.loc[tested, ["path", "genre", "group"]].copy()
                 table["fold"], table["layer"] = fold, layer

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from earlayers.reporting import claims_page
 from earlayers.reporting import variants as reporting
 from earlayers.reporting.findings import ChangedCell
 from earlayers.reporting.rows import TableRow
@@ -28,6 +29,7 @@ def clips(right, folds=4):
 
 def variant(name, right, changes, folds=(50.0, 50.0), **other):
     facts = {"question": "?", "layers": "joined", "row": row(*folds), "base": row(50.0, 50.0)} | other
+    facts = {"others": {}} | facts
     return ChangedCell(name=name, changes=changes, predictions=clips(right), **facts)
 
 
@@ -88,8 +90,41 @@ def test_the_spread_of_the_networks_is_told_from_that_of_the_folds():
 
 def test_the_summary_holds_the_numbers_and_the_sentence():
     found = answered(HALF, variant("more", [1] * 40 + HALF[40:], {"frames.window": "hann"}, (70.0, 70.0)))
-    content = reporting.summary(found, reporting.luck([]))
+    content = reporting.summary(found, reporting.luck([]), [])
     (line,) = content["variants"]
     assert (line["accuracy"], line["unchanged"], line["difference"]) == (70, 50, 20)
     assert line["low"] > 0
     assert (content["sentence"], content["luck"]) == ("helps: more.", [])
+
+
+def test_a_cell_that_was_tried_elsewhere_is_beside_the_best_baseline_of_every_dataset():
+    better, worse = [1] * 40 + HALF[40:], [0] * 40 + HALF[40:]
+    others = {
+        ("scores", "mfcc"): clips(HALF),
+        ("scores", "pmsc"): clips(worse),
+        ("violin", "relu_sgd"): clips(worse),
+        ("violin", "mfcc"): clips(worse),
+        ("violin", "pmsc"): clips(better),
+        ("flute", "relu_sgd"): clips(HALF),
+    }
+    tried = variant("instrument", better, {}, others=others)
+    found = answered(better, tried)
+    assert found[0].verdict == "the same cell, tried elsewhere"
+    assert reporting.sentence(found) == ""
+    rivals = reporting.beside(SimpleNamespace(variants=[tried, variant("plain", HALF, {})]))
+    content = reporting.summary(found, [], rivals)
+    lines = [
+        [line[name] for name in ("table", "dataset", "accuracy", "baseline", "difference")]
+        for line in content["beside"]
+    ]
+    assert lines == [
+        [1, "scores", 70, "mfcc", 20],
+        [2, "violin", 30, "pmsc", -40],
+        [2, "flute", 50, "", None],
+    ]
+    none = {"count": 1, "by_patience": 1, "others": []}
+    run = {"claims": [], "dataset": "scores", "clips": 100, "units": {}, "target": ""}
+    before = {"dataset": "x", "clips": 1, "target": "", "smallest": {}}
+    page = claims_page.blocks(run | {"trainings": none, "speed_trainings": none}, content, before)
+    (line,) = [line for line in page["variants"].splitlines() if "`violin`" in line]
+    assert line.startswith("| `instrument` | 2, `violin` | PMSC | 30.0 | 70.0 | −40.0 | −")

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ import soundfile
 from safetensors.numpy import load_file
 
 from earlayers import paths
+from earlayers.audio import framing
 from earlayers.errors import UserError
 from earlayers.files import read_json, write_json
 from earlayers.genres.saving import load_classifier, save_classifier
+from earlayers.genres.summaries import Windowing, window_statistics
 from earlayers.serving import prediction, predictor
 from tests import synthetic
 from tests.helpers import tone
@@ -241,3 +244,23 @@ def test_a_tree_that_points_outside_itself_is_refused(project, array, value):
     assert json.loads((FOREST / "forest.json").read_text())["layer"] == "2"
     with pytest.raises(UserError, match="points outside itself"):
         prediction.predict(["clip.wav"])
+
+
+@pytest.mark.parametrize("context_frames", [1, 5])
+def test_windows_of_a_long_file_see_the_neighbours_of_every_frame_where_blocks_meet(
+    monkeypatch, context_frames
+):
+    """A network that says what it hears: windows of blocks of two are those of the whole waveform."""
+    monkeypatch.setattr(predictor, "BLOCK_WINDOWS", 2)
+    settings = {"name": "spectrum", "frame_samples": 64, "hop_samples": 32, "window": "hann"}
+    settings |= {"compression": "none", "context_frames": context_frames}
+    front_end, windowing = framing.of_model(settings).build(RATE_HZ), Windowing(length=10, hop=5)
+    network = SimpleNamespace(describe=lambda frames: frames)
+    model = predictor.Predictor(
+        network, None, "all", GENRES, front_end, windowing, RATE_HZ, frame_samples=64, hop_samples=32, name=""
+    )
+    waveform = np.random.default_rng(0).normal(size=64 + 32 * 45).astype(np.float32)
+    expected = window_statistics(front_end(waveform), windowing)
+    vectors = np.concatenate([block for _, block in model.features(waveform)])
+    assert vectors.shape == (8, 2 * 33 * context_frames)
+    np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-6)

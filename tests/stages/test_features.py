@@ -85,7 +85,7 @@ def test_the_spectrum_baseline_is_the_networks_own_input_standardised_by_trainin
     folder, table = paths.features("scores-spectrum"), load_table(paths.frames("scores"))
     assert not (folder / "frames.npy").exists()
     split = pd.read_csv(paths.split("scores"))
-    for column in ("fold_0", "fold_3", "transfer"):
+    for column in ("fold_0", "fold_3", "transfer_1"):
         training = np.flatnonzero(split[column] == "train")
         frames = np.concatenate([table.frames[table.rows(track)] for track in training]).astype(np.float64)
         window = (table.frames[table.rows(5)][:215] - frames.mean(axis=0)) / frames.std(axis=0)
@@ -105,7 +105,7 @@ def test_a_front_end_of_its_own_gets_frames_of_its_own(project):
     from earlayers.audio.framing import Mel
     from earlayers.stages import frames, split
 
-    make_corpus(project / "data/tunes", clips=4)
+    make_corpus(project / "data/tunes", clips=5)
     frames.run("tunes")
     split.run("tunes")
     synthetic.write_params(project, {"handmade.pmsc.front_end.mel_bands": 40, "handmade.pmsc.components": 12})
@@ -114,7 +114,13 @@ def test_a_front_end_of_its_own_gets_frames_of_its_own(project):
     table, tracks = load_table(folder), load_table(paths.frames("tunes")).tracks
     assert table.tracks["path"].tolist() == tracks["path"].tolist()
     settings = Mel(
-        name="mel", frame_samples=1024, hop_samples=512, window="hann", mel_bands=40, compression="log1p"
+        name="mel",
+        frame_samples=1024,
+        hop_samples=512,
+        window="hann",
+        mel_bands=40,
+        compression="log1p",
+        context_frames=1,
     )
     waveform = decode(paths.data("tunes") / tracks["path"][7], 22050, 10.0).waveform
     np.testing.assert_array_equal(table.frames[table.rows(7)], settings.build(22050)(waveform))

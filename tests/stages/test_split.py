@@ -12,7 +12,7 @@ import yaml
 
 from earlayers import cli
 from earlayers.audio.splitting.folds import LISTS
-from earlayers.audio.tables import load_split
+from earlayers.audio.tables import fold_columns, load_split, transfer_columns
 from earlayers.errors import UserError
 from earlayers.stages import split
 from tests.helpers import write_params
@@ -21,20 +21,22 @@ from tests.tiny_project import TinyProject
 GROUPED = {"name": "grouped", "folds": 4, "seed": 0}
 
 
-def listing(folder: Path, rows: list[tuple[str, str, str, str]], part: str = "") -> None:
+def listing(
+    folder: Path, rows: list[tuple[str, str, str, str]], part: str = "", dataset: str = "mine"
+) -> None:
     """A tracks.parquet of (path, group, content, status)."""
     table = pd.DataFrame(rows, columns=["path", "group", "content_md5", "status"])
     table["genre"] = [path.split("/")[0] for path in table["path"]]
     table["part"] = part
-    (folder / "build/frames/mine").mkdir(parents=True)
-    table.to_parquet(folder / "build/frames/mine/tracks.parquet")
+    (folder / "build/frames" / dataset).mkdir(parents=True)
+    table.to_parquet(folder / "build/frames" / dataset / "tracks.parquet")
 
 
 def twelve(genre: str) -> list[tuple[str, str, str, str]]:
     return [(f"{genre}/{n:02d}.wav", f"{genre}{n // 2}", f"{genre} {n}", "ok") for n in range(12)]
 
 
-def test_a_row_per_usable_track_in_order_and_a_column_per_fold_and_transfer(workplace):
+def test_a_row_per_usable_track_in_order_and_a_column_per_fold(workplace):
     write_params(workplace, split=GROUPED)
     rows = [*twelve("NA"), ("NA/bad.wav", "", "", "bad"), *twelve('rock\n, "x"')]
     listing(workplace, rows)
@@ -48,13 +50,24 @@ def test_a_row_per_usable_track_in_order_and_a_column_per_fold_and_transfer(work
         "fold_1",
         "fold_2",
         "fold_3",
-        "transfer",
     ]
     assert list(table["path"]) == [path for path, *_, status in rows if status == "ok"]
     assert set(table["genre"]) == {"NA", 'rock\n, "x"'}
-    assert set(table["transfer"]) == {"train", "test"}
     for column in table.columns[3:]:
         assert (table.groupby("group")[column].nunique() == 1).all()
+
+
+def test_a_target_of_transfer_has_folds_of_train_and_test_beside_its_own(workplace):
+    write_params(workplace)
+    listing(workplace, twelve("jazz") + twelve("rock"), dataset="target")
+    split.run("target")
+    table = load_split(Path("build/splits/target.csv"))
+    columns = [f"transfer_{fold}" for fold in range(5)]
+    assert transfer_columns(table) == columns
+    assert fold_columns(table) == ["fold_0", "fold_1", "fold_2", "fold_3"]
+    assert ((table[columns] == "test").sum(axis=1) == 1).all()
+    assert set(table[columns].stack()) == {"train", "test"}
+    assert all((table.groupby("group")[column].nunique() == 1).all() for column in columns)
 
 
 def test_a_planted_copy_is_in_the_part_of_its_original_in_every_column(workplace):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from earlayers import params, paths
+from earlayers import cells, params, paths
 from earlayers.errors import UserError
 from earlayers.params import Variant
 from earlayers.stages import variants
@@ -43,10 +43,33 @@ def test_a_change_reaches_its_place_and_no_other(content):
     assert after["audio"] == content["audio"]
 
 
-def test_only_the_cell_of_the_variant_is_left(content):
+def test_only_what_the_variant_names_is_left(content):
     after = params.changed(content, variant(), "same")
     assert (after["learn_on"], after["hidden_units"], after["transfer_to"]) == (["scores"], [50], [])
     assert (list(after["methods"]), after["handmade"]) == (["relu_sgd"], {})
+    more = variant().model_copy(update={"transfer_to": ["tunes"], "handmade": ["mfcc"]})
+    after = params.changed(content, more, "more")
+    assert (list(after["datasets"]), after["transfer_to"]) == (["scores", "tunes"], ["tunes"])
+    assert list(after["handmade"]) == ["mfcc"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"transfer_to": ["tuns"]}, r"variants\.x\.transfer_to: names 'tuns'; datasets has scores, tunes"),
+        ({"handmade": ["mfc"]}, r"variants\.x\.handmade: names 'mfc'; handmade has mfcc"),
+        (
+            {"transfer_to": ["scores"]},
+            r"variants\.x\.transfer_to: must name each once, and never the variant's",
+        ),
+        ({"handmade": ["mfcc", "mfcc"]}, r"variants\.x\.handmade: must name each once"),
+    ],
+)
+def test_targets_and_baselines_that_cannot_be_are_named(content, names, message):
+    content["variants"] = {"x": variant().model_dump() | names}
+    with pytest.raises(UserError, match=message):
+        params.validate(content, "params.yaml")
 
 
 def test_a_path_that_leads_nowhere_is_refused_by_name(content):
@@ -71,7 +94,7 @@ def test_every_variant_that_is_committed_is_valid(name):
 def test_stages_before_the_first_change_are_linked_and_the_rest_runs(content, tmp_path, monkeypatch):
     ran = []
 
-    def step(name, section):
+    def step(name, *sections):
         output = Path(f"build/{name}.json")
         output.parent.mkdir(exist_ok=True)
         output.write_text('{"from": "project"}')
@@ -81,18 +104,19 @@ def test_stages_before_the_first_change_are_linked_and_the_rest_runs(content, tm
             output.parent.mkdir(exist_ok=True)
             output.write_text('{"from": "variant"}')
 
-        return variants.Step((section,), (output,), run)
+        return variants.Step(sections, (output,), run)
 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "variant"
     folder.mkdir()
-    steps = [step("frames", "frames"), step("train", "training"), step("classify", "classifiers")]
-    monkeypatch.setattr(variants, "steps", lambda _: steps)
-    item = variant(**{"training.seed": 7})
-    after = params.changed(content, item, "seed")
-    # the same classifiers before and after, but downstream of what changed
-    before = content | {"classifiers": after["classifiers"]}
-    assert variants._run_steps(item, before, after, folder) == {"from": "variant"}
+    steps = [
+        step("frames", "frames"),
+        step("train", "frames", "training"),
+        step("classify", "frames", "training", "classifiers.random_forest"),
+    ]
+    after = params.changed(content, variant(**{"training.seed": 7}), "seed")
+    variants._run_steps(steps, content, after, folder)
+    assert (folder / "build/classify.json").read_text() == '{"from": "variant"}'
     assert ran == ["train", "classify"]
     assert (folder / "build/frames.json").is_symlink()
     assert (tmp_path / "build/train.json").read_text() == '{"from": "project"}'
@@ -110,7 +134,7 @@ def test_a_list_of_folds_is_there_where_a_variant_runs(content, workplace, monke
     (workplace / "splits/mine.csv").write_text("path,fold_0\n")
     seen = []
 
-    def run_steps(item, before, after, folder):
+    def run_steps(steps, before, after, folder):
         seen.append((folder / "splits/mine.csv").read_text())
         raise KeyboardInterrupt
 
@@ -118,6 +142,39 @@ def test_a_list_of_folds_is_there_where_a_variant_runs(content, workplace, monke
     with pytest.raises(KeyboardInterrupt):
         variants.run("again")
     assert seen == ["path,fold_0\n"]
+
+
+def reran(content, item):
+    """The outputs that are made anew, as the end of their path."""
+    after = params.changed(content, item, "x")
+    return [
+        step.outputs[0].stem
+        for step in variants.steps(item)
+        if any(variants._at(content, path) != variants._at(after, path) for path in step.sections)
+    ]
+
+
+def test_a_change_reaches_what_rests_on_it_and_nothing_else(content):
+    names = {"transfer_to": ["tunes"], "handmade": ["mfcc"]}
+    other = variant(**{"training.seed": 1}).model_copy(update=names)
+    cell = "scores-relu_sgd-50"
+    learned = [cell, cell, f"{cell}-random_forest", "scores-tunes-relu_sgd-50-random_forest"]
+    assert reran(content, other) == learned  # baselines hear and learn as they did
+    other = variant(**{"classifiers.random_forest.window_trees": 50}).model_copy(update=names)
+    judged = [learned[2], "scores-mfcc-random_forest", learned[3], "tunes-mfcc-random_forest"]
+    assert reran(content, other) == judged
+    # to be a target is what gives a dataset its columns of transfer
+    content["transfer_to"] = []
+    split = ["tunes", learned[3], "tunes-mfcc", judged[3]]
+    assert reran(content, variant().model_copy(update=names)) == split
+
+
+def test_every_cell_of_the_changed_parameters_has_its_step(content):
+    item = variant().model_copy(update={"transfer_to": ["tunes"], "handmade": ["mfcc", "pmsc"]})
+    settings = params.validate(params.changed(content, item, "x"), "x")
+    outputs = {output for step in variants.steps(item) for output in step.outputs}
+    for cell in [*cells.trained(settings), *cells.classified(settings), *cells.transferred(settings)]:
+        assert set(cell.files()) <= outputs
 
 
 @pytest.mark.faults
@@ -128,19 +185,27 @@ def test_another_layout_makes_the_frames_anew(content):
     assert any(variants._at(content, path) != variants._at(after, path) for path in frames.sections)
 
 
-def write_cell(item):
-    """Files of the unchanged cell by hand: two clips, whose layers do not agree."""
+def write_cells(item):
+    """Files of unchanged cells by hand: two clips, whose layers do not agree; MFCC name one rightly."""
     place = {"genre": "high", "group": "", "aggregation": "window", "classifier": "random_forest"}
     rows = [
         place | {"path": path, "fold": fold, "layer": layer, "predicted": "low", "p_high": p, "p_low": 1 - p}
         for fold, path, chances in ((0, "a", (0.9, 0.4, 0.4, 0.1)), (1, "b", (0.6, 0.2, 0.6, 0.1)))
         for layer, p in zip(("1", "2", "3", "all"), chances, strict=True)
     ]
+    baseline = [
+        row | {"layer": "input", "predicted": name}
+        for row, name in zip(rows[::4], ("high", "low"), strict=True)
+    ]
     for step in variants.steps(item):
         for output in step.outputs:
             output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(json.dumps({"accuracy": {"window": {"all": {"mean": 0.0}}}}))
-    pd.DataFrame(rows).to_parquet(variants.steps(item)[-1].outputs[1])
+            place = {"dataset": "tunes" if "tunes" in output.stem else "scores", "representation": "relu_sgd"}
+            place |= {"hidden_units": 50, "accuracy": {"window": {"all": {"mean": 0.0}}}}
+            baseline_of = {"representation": "mfcc", "hidden_units": None} if "mfcc" in output.stem else {}
+            output.write_text(json.dumps(place | baseline_of))
+        if step.outputs[-1].suffix == ".parquet":
+            pd.DataFrame(baseline if "mfcc" in step.outputs[-1].stem else rows).to_parquet(step.outputs[-1])
 
 
 @pytest.mark.parametrize(
@@ -151,13 +216,30 @@ def test_what_all_layers_say_of_every_clip_is_kept(content, tmp_path, monkeypatc
     monkeypatch.setenv("EARLAYERS_TRACKING", "off")
     item = variant().model_copy(update={"layers": layers})
     params.write(content | {"variants": {"layers": item.model_dump()}}, Path("params.yaml"))
-    write_cell(item)
+    write_cells(item)
     variants.run("layers")
     found = pd.read_csv(paths.variant_predictions("layers"), keep_default_na=False)
-    assert list(found) == ["path", "genre", "group", "fold", "predicted"]
+    assert list(found) == ["dataset", "representation", "path", "genre", "group", "fold", "predicted"]
     assert found["predicted"].tolist() == predicted
     result = json.loads(paths.result("variants", "layers").read_text())
     assert (result["variant"], result["layers"], result["changes"]) == ("layers", layers, {})
     windows = result["accuracy"]["window"]
     assert windows["voted" if layers == "voted" else "all"]["mean"] == mean
     assert not paths.variant("layers").exists()
+
+
+def test_baselines_and_targets_are_kept_beside_the_cell(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    item = variant().model_copy(update={"transfer_to": ["tunes"], "handmade": ["mfcc"]})
+    params.write(content | {"variants": {"more": item.model_dump()}}, Path("params.yaml"))
+    write_cells(item)
+    variants.run("more")
+    rows = pd.read_csv(paths.variant_predictions("more"), keep_default_na=False)
+    cells = rows.groupby(["dataset", "representation"], sort=False)["predicted"].agg(list).to_dict()
+    assert cells == {
+        ("scores", "relu_sgd"): ["low", "low"],
+        ("scores", "mfcc"): ["high", "low"],
+        ("tunes", "relu_sgd"): ["low", "low"],
+        ("tunes", "mfcc"): ["high", "low"],
+    }
+    assert len(json.loads(paths.result("variants", "more").read_text())["others"]) == 3

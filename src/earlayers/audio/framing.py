@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from earlayers.settings import Kind, refusal
 
@@ -41,21 +41,31 @@ class FrontEndFunction:
     Frames are never padded or centred: frame i covers samples i * hop to i * hop + frame_samples, and a tail
     that fills no frame is dropped. May be called from several threads at once.
 
+    With context, a frame is given with its neighbours side by side, earlier ones first; at the ends of the
+    clip its first and last frame are repeated.
+
     Attributes:
-        dimensions: numbers in a frame.
+        dimensions: numbers in a frame, its neighbours included.
+        margin: neighbours on either side.
     """
 
     def __init__(
-        self, transform: Callable[[torch.Tensor], torch.Tensor], dimensions: int, frame: int
+        self,
+        transform: Callable[[torch.Tensor], torch.Tensor],
+        dimensions: int,
+        frame: int,
+        context_frames: int = 1,
     ) -> None:
         """Wrap a transform.
 
         Args:
             transform: waveform, shape (samples,), -> frames, shape (dimensions, frames).
-            dimensions: numbers in a frame.
+            dimensions: numbers in a frame alone.
             frame: samples in a frame.
+            context_frames: how many lie side by side, an odd number; 1 is each frame alone.
         """
-        self.dimensions = dimensions
+        self.dimensions = dimensions * context_frames
+        self.margin = context_frames // 2
         self._transform = transform
         self._frame_samples = frame
 
@@ -73,8 +83,21 @@ class FrontEndFunction:
         if len(waveform) < self._frame_samples:
             return np.empty((0, self.dimensions), dtype=np.float32)
         with torch.inference_mode():
-            bands = self._transform(torch.from_numpy(waveform))  # (dimensions, frames)
-            return bands.T.contiguous().numpy()
+            bands = self._transform(torch.from_numpy(waveform))  # (dimensions of a frame alone, frames)
+            frames = bands.T.contiguous().numpy()
+        if self.margin == 0:
+            return frames
+        places = np.arange(len(frames))[:, None] + np.arange(-self.margin, self.margin + 1)
+        return frames[places.clip(0, len(frames) - 1)].reshape(len(frames), self.dimensions)
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("must be odd: as many neighbours before a frame as after it")
+    return number
+
+
+ContextFrames = Annotated[int, Field(gt=0, le=99), AfterValidator(_odd)]
 
 
 class FrontEnd(Kind):
@@ -113,10 +136,11 @@ class Spectrum(FrontEnd):
 
     name: Literal["spectrum"]
     compression: Literal["none", "log1p"]
+    context_frames: ContextFrames
 
     def bins(self) -> int:
         """See `FrontEnd`."""
-        return self.frame_samples // 2 + 1
+        return self.context_frames * (self.frame_samples // 2 + 1)
 
     def build(self, sample_rate_hz: int) -> FrontEndFunction:
         """Make the function; its bin b lies at b * sample_rate_hz / frame_samples Hz."""
@@ -129,7 +153,8 @@ class Spectrum(FrontEnd):
             return _magnitudes(waveform.unfold(0, self.frame_samples, self.hop_samples), window).T
 
         transform = _compressed(magnitudes, self.compression)
-        return FrontEndFunction(transform, self.bins(), self.frame_samples)
+        bins = self.frame_samples // 2 + 1
+        return FrontEndFunction(transform, bins, self.frame_samples, self.context_frames)
 
 
 class Mel(FrontEnd):
@@ -138,6 +163,7 @@ class Mel(FrontEnd):
     name: Literal["mel"]
     mel_bands: Positive
     compression: Literal["none", "log1p"]
+    context_frames: ContextFrames
 
     @model_validator(mode="after")
     def _bands_have_bins(self) -> Mel:
@@ -146,7 +172,7 @@ class Mel(FrontEnd):
 
     def bins(self) -> int:
         """See `FrontEnd`."""
-        return self.mel_bands
+        return self.context_frames * self.mel_bands
 
     def build(self, sample_rate_hz: int) -> FrontEndFunction:
         """Make the function for waveforms of `sample_rate_hz`."""
@@ -154,7 +180,8 @@ class Mel(FrontEnd):
             bands = torchaudio().transforms.MelSpectrogram(
                 sample_rate=sample_rate_hz, n_mels=self.mel_bands, power=1.0, **self._framing()
             )
-        return FrontEndFunction(_compressed(bands, self.compression), self.mel_bands, self.frame_samples)
+        transform = _compressed(bands, self.compression)
+        return FrontEndFunction(transform, self.mel_bands, self.frame_samples, self.context_frames)
 
 
 class Mfcc(FrontEnd):
@@ -189,6 +216,20 @@ class Mfcc(FrontEnd):
                 melkwargs={"n_mels": self.mel_bands, "power": 2.0, **self._framing()},
             )
         return FrontEndFunction(transform, self.coefficients, self.frame_samples)
+
+
+def of_model(facts: Any) -> FrontEnd:
+    """The front end that a model was trained with, as its network.json tells.
+
+    A model from before there was `context_frames` saw each frame alone.
+
+    Raises:
+        KeyError, TypeError, ValidationError: when the facts are no front end's.
+    """
+    kind = FrontEnd.kinds().get(facts["name"])
+    if kind and "context_frames" in kind.model_fields:
+        facts = {"context_frames": 1} | facts
+    return TypeAdapter(FrontEnd).validate_python(facts)
 
 
 def _check_bands(bands: int, frame_samples: int) -> None:

@@ -69,7 +69,7 @@ def load_table(folder: Path) -> FrameTable:
 
 
 def load_split(file: Path) -> pd.DataFrame:
-    """Read a table of parts: path, genre, group, a column per fold, transfer.
+    """Read a table of parts: path, genre, group, a column per fold, those of transfer.
 
     Returns:
         Text only: train, valid, test or "" (not used in that column); rows in the order of usable tracks.
@@ -89,6 +89,11 @@ def load_split(file: Path) -> pd.DataFrame:
 def fold_columns(split: pd.DataFrame) -> list[str]:
     """The columns of a table of parts that are folds: fold_0, fold_1, ..."""
     return [name for name in split.columns if name.startswith("fold_")]
+
+
+def transfer_columns(split: pd.DataFrame) -> list[str]:
+    """The columns of a target of transfer: transfer_0, transfer_1, ..., or transfer for official parts."""
+    return [name for name in split.columns if name.startswith("transfer")]
 
 
 def check_order(tracks: pd.DataFrame, split: pd.DataFrame) -> None:

@@ -62,7 +62,8 @@ def introduce(name: str, layout: str, *, learn_on: bool, transfer_to: bool, writ
     dataset: Dataset = _validated(text).datasets[name]
     tracks = dataset.tracks(folder)
     dataset.split.check(str(folder), [track.genre for track in tracks], [track.group for track in tracks])
-    entry["split"]["folds"] = _folds(tracks)
+    fewest = _fewest_groups(tracks)
+    entry["split"]["folds"] = min(MOST_FOLDS, fewest)
 
     files = list(in_order(lambda track: look_at(folder, track, before), tracks, threads=parallel.jobs()))
     yield from described(folder, files, entry["max_bad_fraction"])
@@ -73,6 +74,11 @@ def introduce(name: str, layout: str, *, learn_on: bool, transfer_to: bool, writ
     yield f"{'added to' if write else 'to be added to'} {paths.PARAMS}:"
     yield from _entry_lines(name, entry, learn_on, transfer_to)
     yield from _explained(name, len(tracks), after, entry["split"]["folds"])
+    if transfer_to and fewest < after.transfer.folds and not any(track.part for track in tracks):
+        yield (
+            f"transfer.folds is {after.transfer.folds}, and a genre has {fewest} groups: lower it to "
+            f"{fewest} in {paths.PARAMS}, or add tracks"
+        )
     if not write:
         yield "nothing was changed; the same command with --write adds these lines, comments are kept"
     yield "then: dvc repro"
@@ -166,12 +172,12 @@ def _validated(text: str) -> Params:
     return params.validate(YAML(typ="safe").load(text), str(paths.PARAMS))
 
 
-def _folds(tracks: Sequence[Track]) -> int:
-    """As many folds as every genre can fill, four (paper section 3) at most."""
+def _fewest_groups(tracks: Sequence[Track]) -> int:
+    """Groups of the smallest genre: as many folds as every genre can fill."""
     units: dict[str, set[str]] = defaultdict(set)
     for track in tracks:
         units[track.genre].add(track.group or track.path)
-    return min(MOST_FOLDS, *(len(some) for some in units.values()))
+    return min(len(some) for some in units.values())
 
 
 def _entry_lines(name: str, entry: Any, learn_on: bool, transfer_to: bool) -> Iterator[str]:

@@ -105,8 +105,7 @@ def activations(predictor: Predictor, waveform: np.ndarray) -> tuple[np.ndarray,
     means = []
     for first in range(0, len(bounds) - 1, STEPS_AT_ONCE):
         chosen = bounds[first : first + STEPS_AT_ONCE + 1]
-        part = waveform[chosen[0] * hop : (chosen[-1] - 1) * hop + length]
-        described = predictor.network.describe(predictor.front_end(part))
+        described = predictor.describe(waveform, int(chosen[0]), int(chosen[-1] - chosen[0]))
         sums = np.add.reduceat(described, chosen[:-1] - chosen[0], axis=0)
         means.append(sums / np.diff(chosen)[:, None])
     return np.concatenate(means), frames * hop / predictor.sample_rate_hz

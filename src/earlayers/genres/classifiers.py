@@ -44,6 +44,10 @@ class Classifier(Kind):
         """
         raise NotImplementedError
 
+    def of_windows(self) -> Classifier:
+        """The classifier of windows, which are few: that of single frames, unless a kind has another."""
+        return self
+
     def parts(self, rows: int, together: int = 1) -> list[tuple[float, Classifier]]:
         """Cut a classifier that would fill the memory into parts whose weighted mean it is.
 
@@ -72,13 +76,15 @@ class RandomForest(Classifier):
     """scikit-learn's random forest (paper section 3.2), its trees grown by one of two libraries.
 
     Both give scikit-learn's forest; the trees differ as two seeds do, so the choice is a parameter and not a
-    matter of what happens to be installed.
+    matter of what happens to be installed. A forest of `trees` judges single frames, one of `window_trees`
+    windows: those are few, so trees are cheap, and with few trees the seed would move a result by points.
     """
 
     trusted_types = ("sklearn.ensemble._forest.RandomForestClassifier", "sklearn.tree._tree.Tree")
     name: Literal["random_forest"]
     library: Literal["scikit_learn", "intelex"]
     trees: Positive
+    window_trees: Positive
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)]
     min_samples_leaf: Positive
     max_samples: Positive | Literal["all"]
@@ -96,6 +102,10 @@ class RandomForest(Classifier):
             n_jobs=1,
             random_state=seed,
         )
+
+    def of_windows(self) -> RandomForest:
+        """See `Classifier`."""
+        return self.model_copy(update={"trees": self.window_trees})
 
     def parts(self, rows: int, together: int = 1) -> list[tuple[float, Classifier]]:
         """Cut into forests of fewer trees; a part's weight is its share of them."""

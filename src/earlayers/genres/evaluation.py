@@ -49,14 +49,14 @@ class FoldClips:
         Args:
             tracks: columns path, genre, first_frame, frames.
             split: column path and the one named, a row for every track.
-            column: the fold, or transfer.
+            column: the fold, or one of transfer.
             genres: names in the order of their indices.
 
         Raises:
             UserError: when the two tables do not list the same tracks, or nothing is to be learned or tested.
         """
         check_order(tracks, split)
-        for part in ("train", "test") if column == "transfer" else ("train", "valid", "test"):
+        for part in ("train", "test") if column.startswith("transfer") else ("train", "valid", "test"):
             if part not in set(split[column]):
                 raise UserError(f"{column} of the split has no {part} tracks: nothing can be classified")
         return cls(
@@ -101,7 +101,7 @@ def window_votes(
         The fitted classifier, and the votes for the clips of `ask` in order.
     """
     learned = np.isin(clip_of_row, clips.among(*learn))
-    classifier = fit(settings, vectors[learned], clips.targets[clip_of_row[learned]], seed=seed)
+    classifier = fit(settings.of_windows(), vectors[learned], clips.targets[clip_of_row[learned]], seed=seed)
     asked = clips.among(ask)
     windows_per_clip = np.bincount(clip_of_row, minlength=len(clips.parts))[asked]
     probabilities = class_probabilities(classifier, vectors[np.isin(clip_of_row, asked)], clips.genres)

@@ -85,7 +85,12 @@ def _cost(step: PlannedStep, runs: Sequence[Run], settings: Sequence[Params], si
     size = sizes[step.dataset]
     trained = sizes[step.keys.get("source", step.dataset)]
     folds, rounds = (1, 1) if step.stage in ONCE else (trained.folds, trained.rounds)
-    sampled, side_by_side = min(rounds, trained.parts), min(parallel.jobs(), folds)
+    sampled = min(rounds, trained.parts)
+    if step.stage.startswith("transfer"):
+        sampled = settings[1].transfer.folds  # a sample has no official parts
+        if not size.official:
+            folds, rounds = sampled, math.ceil(sampled / min(parallel.jobs(), sampled))
+    side_by_side = min(parallel.jobs(), folds)
     work = [_work(step, run.settings, run.clips[step.dataset]) for run in runs]
     seconds = fitted(work, [run.seconds for run in runs])
     # threads share the clips of the frames stage; a process may have more folds than the sample

@@ -32,6 +32,7 @@ from earlayers.planning.steps import PlannedStep
 
 # clips and genres by layout, for a dataset that is not on disk
 KNOWN = {"gtzan": (1000, 10), "ismir2004": (1458, 6), "fma_small": (8000, 8)}
+WITH_PARTS = ("ismir2004", "fma_small")
 GIVEN_PARTS = {"official": 10}  # FMA small: 80, 10 and 10 %; other splits that are not drawn: about quarters
 SOUND_SECONDS = 1000.0  # of the large sample
 SHORTER = 3  # times, the clips of the small sample
@@ -44,13 +45,17 @@ SEGMENT = 2048  # samples of made-up sound of one colour
 
 @dataclass(frozen=True)
 class Size:
-    """One dataset: clips and genres, where they lie (nowhere: made up), folds, parts that a split deals."""
+    """One dataset: clips and genres, where they lie (nowhere: made up), folds, parts that a split deals.
+
+    `official` says whether it comes with parts, which a target of transfer keeps.
+    """
 
     clips: int
     genres: int
     files: dict[str, list[Path]]
     folds: int
     parts: int
+    official: bool
 
     @property
     def on_disk(self) -> bool:
@@ -87,16 +92,19 @@ def size_of(dataset: Dataset, folder: Path) -> Size:
     parts = inner.folds if hasattr(inner, "seed") else GIVEN_PARTS.get(inner.name, 4)
     if folder.is_dir():
         files: dict[str, list[Path]] = {}
-        for track in dataset.tracks(folder):
+        tracks = dataset.tracks(folder)
+        for track in tracks:
             files.setdefault(track.genre, []).append((folder / track.path).resolve())
-        return Size(sum(map(len, files.values())), len(files), files, folds, parts)
+        official = any(track.part for track in tracks)
+        return Size(len(tracks), len(files), files, folds, parts, official)
     if dataset.layout not in KNOWN:
         raise UserError(
             f"{folder} is missing, and a dataset of layout {dataset.layout} may have any size: put it there "
             "first, or plan with datasets of known size: " + ", ".join(KNOWN)
         )
     clips, genres = KNOWN[dataset.layout]
-    return Size(clips, genres, {genre: [] for genre in map(str, range(genres))}, folds, parts)
+    made_up_files: dict[str, list[Path]] = {genre: [] for genre in map(str, range(genres))}
+    return Size(clips, genres, made_up_files, folds, parts, dataset.layout in WITH_PARTS)
 
 
 def measure(
@@ -120,7 +128,8 @@ def measure(
             clips = {}
             for name, size in sizes.items():
                 # one more than the parts where a clip may be damaged
-                each = max(size.parts + size.on_disk, math.ceil(sound / seconds / size.genres))
+                parts = max(size.parts, content["transfer"]["folds"])
+                each = max(parts + size.on_disk, math.ceil(sound / seconds / size.genres))
                 clips[name] = _write_clips(folder / paths.data(name), size, each, seconds, rate_hz)
             samples.append((folder, clips, seconds))
         for number, chains in enumerate(phases):
@@ -195,7 +204,10 @@ def _write_params(
         classifier["training_frames_per_track"] = max(1, asked // 4) if more and seconds < whole else asked
         if "trees" in classifier:
             trees = max(1, int(TREE_ROWS / (asked * max(clips.values()))))
-            classifier["trees"] = min(3 * trees if more else trees, classifier["trees"])
+            trees = min(3 * trees if more else trees, classifier["trees"])
+            # in proportion, so that what grows with one grows with both
+            classifier["window_trees"] = max(1, trees * classifier["window_trees"] // classifier["trees"])
+            classifier["trees"] = trees
     params.write(content, folder / paths.PARAMS)
     return params.validate(content, "the sample")
 

@@ -141,7 +141,35 @@ def _variants(variants: dict[str, Any]) -> str:
         f"{luck['of_the_mean']:.1f}; folds differ from one another by {luck['between_folds']:.1f}."
         for luck in variants["luck"]
     ]
-    return "\n\n".join([pipes(head, lines, ["l", "l", "l"]), *said, *lucks])
+    tables = [pipes(head, lines, ["l", "l", "l"]), *_beside(variants["beside"])]
+    return "\n\n".join([*tables, *said, *lucks])
+
+
+def _beside(rivals: Sequence[dict[str, Any]]) -> list[str]:
+    if not rivals:
+        return []
+    head = [
+        "Variant",
+        "Table",
+        "Best hand-made features",
+        "Accuracy, %",
+        "Theirs, %",
+        "Points",
+        "95 % interval",
+    ]
+    lines = [
+        [
+            *(f"`{one['variant']}`", f"{one['table']}, `{one['dataset']}`", shown(one["baseline"]) or "–"),
+            f"{one['accuracy']:.1f}",
+            "–" if one["baseline_accuracy"] is None else f"{one['baseline_accuracy']:.1f}",
+            *(_number(one, "difference"), _range(one)),
+        ]
+        for one in rivals
+    ]
+    said = (
+        "Beside the best hand-made features with the variant's own classifier (the best by these test clips):"
+    )
+    return [said, pipes(head, lines, ["l", "l", "l"])]
 
 
 def _number(condition: dict[str, Any], name: str) -> str:

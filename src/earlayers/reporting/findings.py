@@ -23,7 +23,8 @@ class ChangedCell:
     """A cell that was run with some values of params.yaml changed, beside the same cell unchanged.
 
     `row` and `base` are all layers over windows; `changes` maps paths in params.yaml to values; `layers` is
-    "joined" or "voted"; `predictions` holds path, genre, group, fold and predicted of every clip.
+    "joined" or "voted"; `predictions` holds path, genre, group, fold and predicted of every clip. `others`
+    has the same, by dataset and representation, of the baselines and targets that were run beside it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ChangedCell:
     row: TableRow
     base: TableRow
     predictions: pd.DataFrame
+    others: dict[tuple[str, str], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,10 @@ def _variants(params: Params, rows: list[TableRow]) -> Iterator[ChangedCell]:
             facts = (variant.question, dict(variant.changes), variant.layers)
             # a group may look like a number, or be empty: it is text all the same
             table = pd.read_csv(clips, dtype=str, keep_default_na=False).astype({"fold": int})
-            yield ChangedCell(name, *facts, row, base, table)
+            cells = ["dataset", "representation"]
+            of_cells = {(str(key[0]), str(key[1])): rows for key, rows in table.groupby(cells, sort=False)}
+            own = of_cells.pop((variant.dataset, variant.method))
+            yield ChangedCell(name, *facts, row, base, own, of_cells)
 
 
 def _of_the_same_clips(declared: list[Cell]) -> dict[RowKey, pd.DataFrame]:

@@ -75,8 +75,13 @@ def filters(findings: Findings, heard: Heard) -> list[Picture]:
 
 
 def _filters(findings: Findings, cell: Cell, weights: np.ndarray) -> Picture:
-    """Draw weights of shape (units, inputs), over frequency where inputs are bins of a spectrum."""
+    """Draw weights of shape (units, inputs), over frequency where inputs are bins of a spectrum.
+
+    Of a frame with its neighbours, the weights of the frame itself are drawn.
+    """
     frames, rate = findings.params.frames, findings.params.audio.sample_rate_hz
+    context = getattr(frames, "context_frames", 1)
+    weights = np.split(weights, context, axis=1)[context // 2]
     edges_hz, centres = None, np.arange(weights.shape[1])
     if frames.name == "spectrum":
         weights, edges_hz = mel_bands(weights, np.arange(weights.shape[1]) * rate / frames.frame_samples)

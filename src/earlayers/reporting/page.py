@@ -81,7 +81,7 @@ def compose(findings: Findings) -> Report:
         paper=beside([*findings.table_1, *findings.table_2]),
         answers=answers,
         lucks=lucks,
-        variants=variants.summary(answers, lucks),
+        variants=variants.summary(answers, lucks, variants.beside(findings)),
         claims=trial.claims(findings),
     )
 

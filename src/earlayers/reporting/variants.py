@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from earlayers.genres import significance
+from earlayers.genres.scoring import accuracy_percent
 from earlayers.genres.significance import Interval
 from earlayers.reporting.evidence import RESAMPLES
 from earlayers.reporting.findings import ChangedCell, Findings
@@ -17,6 +18,7 @@ from earlayers.reporting.rows import TableRow
 from earlayers.reporting.tables import describe
 
 SEED = "training.seed"
+UNCHANGED = "the same cell, tried elsewhere"
 DECIMALS = 3
 
 
@@ -30,6 +32,8 @@ class Answer:
     @property
     def verdict(self) -> str:
         """What the interval says."""
+        if self.variant.layers == "joined" and not self.variant.changes:
+            return UNCHANGED
         if self.gain is None:
             return "tested on other clips: not comparable"
         if self.gain.low <= 0 <= self.gain.high:
@@ -39,6 +43,23 @@ class Answer:
         if self.gain.low > 0:
             return "makes the test easier" if easier else "helps"
         return "makes the test harder" if easier else "hurts"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A variant beside the best hand-made features with its own classifier, on one dataset.
+
+    Accuracies are percent of all tested clips; `table` is 2 where the dataset is a target. Without baselines
+    `baseline` is "", its accuracy and the gain None.
+    """
+
+    variant: str
+    table: int
+    dataset: str
+    accuracy: float
+    baseline: str
+    baseline_accuracy: float | None
+    gain: Interval | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +97,33 @@ def _gain(changed: pd.DataFrame, base: pd.DataFrame) -> Interval | None:
     return significance.difference_interval(pair[0], pair[1], resamples=RESAMPLES)
 
 
+def beside(findings: Findings) -> list[Beside]:
+    """Compare every variant that names baselines or targets with the best of its baselines, clip by clip."""
+    return [
+        _beside(variant, dataset)
+        for variant in findings.variants
+        if variant.others
+        for dataset in dict.fromkeys([variant.base.dataset, *(dataset for dataset, _ in variant.others)])
+    ]
+
+
+def _beside(variant: ChangedCell, dataset: str) -> Beside:
+    method, own = variant.base.representation, variant.base.dataset
+    learned = variant.predictions if dataset == own else variant.others[dataset, method]
+    place = (variant.name, 1 if dataset == own else 2, dataset, accuracy_percent(learned))
+    baselines = {
+        name: predictions
+        for (where, name), predictions in variant.others.items()
+        if where == dataset and name != method
+    }
+    if not baselines:
+        return Beside(*place, "", None, None)
+    accuracies = {name: accuracy_percent(predictions) for name, predictions in baselines.items()}
+    best = max(accuracies, key=lambda name: accuracies[name])
+    gain = significance.difference_interval(learned, baselines[best], resamples=RESAMPLES)
+    return Beside(*place, best, accuracies[best], gain)
+
+
 def luck(variants: Sequence[ChangedCell]) -> list[Luck]:
     """Tell what other first weights and orders change from what other folds change.
 
@@ -103,21 +151,22 @@ def _luck(base: TableRow, others: Sequence[TableRow]) -> Luck:
 
 
 def sentence(answered: Sequence[Answer]) -> str:
-    """Say in one sentence which variants help; other seeds are left out, since they are luck."""
+    """Say in one sentence which variants help; not of other seeds, which are luck, nor of unchanged cells."""
     groups: dict[str, list[str]] = {}
     for answer in answered:
-        if set(answer.variant.changes) != {SEED}:
+        if set(answer.variant.changes) != {SEED} and answer.verdict != UNCHANGED:
             groups.setdefault(answer.verdict, []).append(answer.variant.name)
     parts = [f"{verdict}: {', '.join(names)}" for verdict, names in sorted(groups.items())]
     return "; ".join(parts) + "." if parts else ""
 
 
-def summary(answered: Sequence[Answer], lucks: Sequence[Luck]) -> dict[str, Any]:
+def summary(answered: Sequence[Answer], lucks: Sequence[Luck], rivals: Sequence[Beside]) -> dict[str, Any]:
     """Collect what results/variants.json holds.
 
     Returns:
         sentence; variants, with accuracies in percent, and difference, low and high in points (None where the
-        clips are others); luck, with the cell and the standard deviations in points.
+        clips are others); beside, a line for each variant and dataset that it was tried on with hand-made
+        features; luck, with the cell and the standard deviations in points.
     """
     return {
         "sentence": sentence(answered),
@@ -131,6 +180,18 @@ def summary(answered: Sequence[Answer], lucks: Sequence[Luck]) -> dict[str, Any]
                 "verdict": answer.verdict,
             }
             for answer in answered
+        ],
+        "beside": [
+            {
+                "variant": one.variant,
+                "table": one.table,
+                "dataset": one.dataset,
+                "accuracy": round(one.accuracy, DECIMALS),
+                "baseline": one.baseline,
+                "baseline_accuracy": one.baseline_accuracy and round(one.baseline_accuracy, DECIMALS),
+                **_interval(one.gain),
+            }
+            for one in rivals
         ],
         "luck": [
             {"cell": describe(one.base)}

@@ -69,10 +69,26 @@ class Predictor:
         frames = (len(waveform) - self.frame_samples) // self.hop_samples + 1
         starts = self.windowing.starts(frames)
         for block in np.split(starts, range(BLOCK_WINDOWS, len(starts), BLOCK_WINDOWS)):
-            first = int(block[0]) * self.hop_samples
-            length = int(block[-1] - block[0]) + self.windowing.length
-            described = self.network.describe(self.front_end(waveform[first : first + self._samples(length)]))
+            count = int(block[-1] - block[0]) + self.windowing.length
+            described = self.describe(waveform, int(block[0]), count)
             yield block * self.hop_samples / self.sample_rate_hz, window_statistics(described, self.windowing)
+
+    def describe(self, waveform: np.ndarray, first: int, count: int) -> np.ndarray:
+        """Hidden activations of some of a waveform's frames, each seen beside its neighbours.
+
+        Args:
+            waveform: mono, float32, at the network's rate, shape (samples,).
+            first: number of the first of the frames.
+            count: how many.
+
+        Returns:
+            Units of all layers side by side, float32, shape (count, units).
+        """
+        before = min(first, self.front_end.margin)
+        start = (first - before) * self.hop_samples
+        samples = self._samples(before + count + self.front_end.margin)
+        frames = self.front_end(waveform[start : start + samples])
+        return self.network.describe(frames[before : before + count])
 
     def probabilities(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ask the forest about every window.
@@ -107,9 +123,9 @@ def load(network_folder: Path, forest_folder: Path) -> Predictor:
     Raises:
         UserError: when a file is missing, damaged, not trusted, or belongs to something else.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    from earlayers.audio.framing import FrontEnd
+    from earlayers.audio import framing
     from earlayers.genres.representations import open_network
     from earlayers.genres.summaries import Windowing
 
@@ -118,7 +134,7 @@ def load(network_folder: Path, forest_folder: Path) -> Predictor:
     forest, forest_facts = _open_forest(forest_folder, network_folder, layers)
     try:
         windows = forest_facts["windows"]
-        settings: Any = TypeAdapter(FrontEnd).validate_python(facts["frames"])
+        settings = framing.of_model(facts["frames"])
         rate_hz = int(facts["audio"]["sample_rate_hz"])
         front_end = settings.build(rate_hz)
         windowing = Windowing.from_seconds(

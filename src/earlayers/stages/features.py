@@ -12,7 +12,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from earlayers import files, params, paths
-from earlayers.audio.tables import FrameTable, FrameWriter, fold_columns, load_split, load_table
+from earlayers.audio.tables import (
+    FrameTable,
+    FrameWriter,
+    fold_columns,
+    load_split,
+    load_table,
+    transfer_columns,
+)
 from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.handmade import Handmade
@@ -97,7 +104,7 @@ def run_handmade(dataset: str, handmade: str) -> None:
 
     Files: frames.npy, sums.npy and tracks.parquet of the front end, like those of the frames stage (left out
     when it is the networks' own front end); <column>_transform.safetensors and <column>_windows.npy for every
-    fold and for transfer; windows.parquet.
+    fold and column of transfer; windows.parquet.
 
     Args:
         dataset: a key of `datasets` in params.yaml.
@@ -118,7 +125,7 @@ def run_handmade(dataset: str, handmade: str) -> None:
         sums = table.sums[table.tracks["row"]]
         tasks = [
             TransformTask(column, np.flatnonzero(split[column] == "train"), chosen, sums, clips)
-            for column in [*fold_columns(split), "transfer"]
+            for column in [*fold_columns(split), *transfer_columns(split)]
         ]
         _run(_describe_by_transform, tasks, f"features {dataset}-{handmade}", lambda task: task.column)
 

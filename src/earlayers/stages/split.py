@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 
 
 def run(dataset: str) -> None:
-    """Write build/splits/<dataset>.csv: a row per usable track, a column per fold and one for transfer.
+    """Write build/splits/<dataset>.csv: a row per usable track, a column per fold.
+
+    A target of transfer has columns more, as `transfer_parts` gives them.
 
     Args:
         dataset: a key of `datasets` in params.yaml.
@@ -33,9 +35,8 @@ def run(dataset: str) -> None:
     tracks = listed[listed["status"] == "ok"].reset_index(drop=True)
     where = str(paths.data(dataset))
     columns = chosen.split.build(tracks, where)
-    columns["transfer"] = transfer_parts(
-        tracks, where, settings.transfer.train_fraction, settings.transfer.seed
-    )
+    if dataset in settings.transfer_to:
+        columns |= transfer_parts(tracks, where, settings.transfer.folds, settings.transfer.seed)
     table = tracks[["path", "genre", "group"]].assign(**columns)
     files.write_text(paths.split(dataset), table.to_csv(index=False, lineterminator="\n"))
     for column, parts in columns.items():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from earlayers import files, params, paths
-from earlayers.audio.tables import FrameTable, fold_columns, load_split, load_table
+from earlayers.audio.tables import FrameTable, fold_columns, load_split, load_table, transfer_columns
 from earlayers.cells import name_of
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
@@ -31,7 +31,7 @@ class TransferTask:
     """What one process needs to classify the target once; paths are absolute.
 
     Attributes:
-        fold: number of the network's fold, or of the forest's seed; the seed of the forests.
+        fold: of the target, or of the network where the target has official parts; the seed of the forests.
         key: of the classifier.
         settings: the classifier.
         clips: of the target, with their parts.
@@ -78,7 +78,10 @@ class Vectors:
 
 
 def run(source: str, target: str, method: str, hidden_units: int, classifier: str) -> None:
-    """Classify the target by windows of the source's networks, one result per network, and log the run.
+    """Classify the target by windows of the source's networks, and log the run.
+
+    Fold k of the target is described by the source's network k (from the first again when there are fewer).
+    Official parts, which are one fold, are judged once by every network.
 
     Writes results/transfer/<cell>.json and the predictions of every clip.
 
@@ -96,7 +99,6 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
     networks = name_of(source, method, hidden_units)
     cell = name_of(source, target, method, hidden_units, classifier)
     table, split = load_table(paths.frames(target)), load_split(paths.split(target))
-    clips = FoldClips.of(table.tracks, split, "transfer", table.genres)
     windowing = Windowing.from_seconds(
         settings.windows.seconds,
         settings.windows.hop_seconds,
@@ -105,16 +107,28 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
     )
     frames = (paths.frames(target) / "frames.npy").resolve()
     chosen = params.entry(settings.classifiers, classifier, "classifiers")
+    described = [
+        Described(network, frames, windowing)
+        for network in trained_networks(paths.model(networks), bins=table.frames.shape[1])
+    ]
     tasks = [
-        TransferTask(fold, classifier, chosen, clips, Described(network, frames, windowing))
-        for fold, network in enumerate(trained_networks(paths.model(networks), bins=table.frames.shape[1]))
+        TransferTask(
+            fold,
+            classifier,
+            chosen,
+            FoldClips.of(table.tracks, split, column, table.genres),
+            described[fold % len(described)],
+        )
+        for fold, column in enumerate(_columns(split, target, len(described)))
     ]
     identity = {"source": source, "target": target, "representation": method, "hidden_units": hidden_units}
     _finish(cell, identity, tasks, table)
 
 
 def run_handmade(target: str, handmade: str, classifier: str) -> None:
-    """Classify the target by hand-made features, as often as there are folds, with other forest seeds.
+    """Classify the target by hand-made features.
+
+    Official parts are judged as often as the target has folds of its own, with other seeds of the forest.
 
     Writes results/transfer/<cell>.json and the predictions of every clip; the layer is called "input".
 
@@ -129,17 +143,33 @@ def run_handmade(target: str, handmade: str, classifier: str) -> None:
     settings = params.load()
     cell = name_of(target, handmade, classifier)
     table, split = load_table(paths.frames(target)), load_split(paths.split(target))
-    clips = FoldClips.of(table.tracks, split, "transfer", table.genres)
     chosen = params.entry(settings.classifiers, classifier, "classifiers")
     features = paths.features(name_of(target, handmade)).resolve()
     if not (features / "windows.parquet").exists():
         raise UserError(f"{features} holds no windows: run `earlayers features-handmade` for this cell first")
-    vectors = Vectors(features / "transfer_windows.npy", features / "windows.parquet")
     tasks = [
-        TransferTask(fold, classifier, chosen, clips, vectors) for fold in range(len(fold_columns(split)))
+        TransferTask(
+            fold,
+            classifier,
+            chosen,
+            FoldClips.of(table.tracks, split, column, table.genres),
+            Vectors(features / f"{column}_windows.npy", features / "windows.parquet"),
+        )
+        for fold, column in enumerate(_columns(split, target, len(fold_columns(split))))
     ]
     identity = {"source": None, "target": target, "representation": handmade, "hidden_units": None}
     _finish(cell, identity, tasks, table)
+
+
+def _columns(split: pd.DataFrame, target: str, rounds: int) -> list[str]:
+    """The column of every fold of the target; official parts are one fold, repeated for every round."""
+    columns = transfer_columns(split)
+    if not columns:
+        raise UserError(
+            f"{paths.split(target)} has no columns of transfer: name {target} in transfer_to of "
+            f"{paths.PARAMS}, and run `earlayers split {target}` and `earlayers features-handmade` again"
+        )
+    return columns if len(columns) > 1 else columns * rounds
 
 
 def _vote(task: TransferTask) -> list[Ballot]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,12 @@ from earlayers.params import Variant
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = ["dataset", "representation", "path", "genre", "group", "fold", "predicted"]
+
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of the pipeline: the sections of params.yaml it reads, the files it leaves, and how it runs."""
+    """A stage: every section of params.yaml that decides its outputs, these files, and how it runs."""
 
     sections: tuple[str, ...]
     outputs: tuple[Path, ...]
@@ -33,12 +36,16 @@ class Step:
 def run(name: str) -> None:
     """Run one variant and write results/variants/<name>.json, and .csv with what it says of every clip.
 
+    Both begin with the variant's own cell, and go on with the baselines and targets that it names.
+
     Args:
         name: a key of `variants` in params.yaml.
 
     Raises:
         UserError: for an unknown name, or changes that params.yaml's rules refuse.
     """
+    import pandas as pd
+
     variant = params.entry(params.load().variants, name, "variants")
     before = params.read()
     after = params.changed(before, variant, name)
@@ -46,58 +53,119 @@ def run(name: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     params.write(after, folder / paths.PARAMS)
-    _link(paths.data(variant.dataset), folder)
-    for listing in _lists(after["datasets"][variant.dataset]["split"]):
-        _link(listing, folder)
-    result = _run_steps(variant, before, after, folder)
-    predictions = _judged(variant, folder)
+    for dataset, settings in after["datasets"].items():
+        _link(paths.data(dataset), folder)
+        for listing in _lists(settings["split"]):
+            _link(listing, folder)
+    listed = steps(variant)
+    _run_steps(listed, before, after, folder)
+    judged = [
+        [folder / file for file in step.outputs] for step in listed if step.outputs[-1].suffix == ".parquet"
+    ]
+    results = [files.read_json(result) for result, _ in judged]
+    predictions = [
+        _predictions(result, file, variant.layers) for result, (_, file) in zip(results, judged, strict=True)
+    ]
+    result, *others = results
     if variant.layers == "voted":
-        result["accuracy"]["window"]["voted"] = _over_folds(predictions)
-    files.write_text(paths.variant_predictions(name), predictions.to_csv(index=False))
+        result["accuracy"]["window"]["voted"] = _over_folds(predictions[0])
+    files.write_text(paths.variant_predictions(name), pd.concat(predictions).to_csv(index=False))
     facts = {"question": variant.question, "changes": variant.changes, "layers": variant.layers}
-    files.write_json(paths.result("variants", name), {"variant": name} | facts | result)
+    files.write_json(paths.result("variants", name), {"variant": name} | facts | result | {"others": others})
     shutil.rmtree(folder)
 
 
 def steps(variant: Variant) -> list[Step]:
-    """The stages of one learned cell, in order."""
-    from earlayers.stages import classify, features, frames, split, train
+    """The stages of the learned cell, of the baselines beside it, and of both on every target, in order."""
+    from earlayers.stages import classify, features, train, transfer
 
-    dataset, method, units = variant.dataset, variant.method, variant.hidden_units
-    cell = name_of(dataset, method, units)
-    forest = name_of(cell, variant.classifier)
+    dataset, cell = variant.dataset, (variant.dataset, variant.method, variant.hidden_units)
+    network = name_of(*cell)
+    trained = (*_clip_sections(variant, dataset), "training", f"methods.{variant.method}")
+    listed = [
+        *_clip_steps(variant, dataset),
+        Step(
+            trained,
+            (paths.model(network), paths.result("train", network), paths.curves(network)),
+            partial(train.run, *cell),
+        ),
+        Step((*trained, "windows"), (paths.features(network),), partial(features.run, *cell)),
+        _judging(variant, trained, "classify", classify.run, *cell),
+        *_baseline_steps(variant, dataset, "classify", classify.run_handmade),
+    ]
+    for target in variant.transfer_to:
+        sections = (*_clip_sections(variant, target), *trained)
+        listed += [
+            *_clip_steps(variant, target),
+            _judging(variant, sections, "transfer", transfer.run, dataset, target, *cell[1:]),
+            *_baseline_steps(variant, target, "transfer", transfer.run_handmade),
+        ]
+    return listed
+
+
+def _sound_sections(dataset: str) -> tuple[str, ...]:
+    return "audio", "frames", f"datasets.{dataset}.layout", f"datasets.{dataset}.max_bad_fraction"
+
+
+def _clip_sections(variant: Variant, dataset: str) -> tuple[str, ...]:
+    # the split of a target has columns that those of other datasets lack
+    target = ("transfer_to",) if dataset in variant.transfer_to else ()
+    return (*_sound_sections(dataset), f"datasets.{dataset}.split", "transfer", *target)
+
+
+def _clip_steps(variant: Variant, dataset: str) -> list[Step]:
+    from earlayers.stages import frames, split
+
     return [
-        Step(
-            ("audio", "frames", f"datasets.{dataset}.layout", f"datasets.{dataset}.max_bad_fraction"),
-            (paths.frames(dataset),),
-            lambda: frames.run(dataset),
-        ),
-        Step((f"datasets.{dataset}.split", "transfer"), (paths.split(dataset),), lambda: split.run(dataset)),
-        Step(
-            ("training", f"methods.{method}"),
-            (paths.model(cell), paths.result("train", cell), paths.curves(cell)),
-            lambda: train.run(dataset, method, units),
-        ),
-        Step(("windows",), (paths.features(cell),), lambda: features.run(dataset, method, units)),
-        Step(
-            (f"classifiers.{variant.classifier}",),
-            (paths.result("classify", forest), paths.predictions("classify", forest)),
-            lambda: classify.run(dataset, method, units, variant.classifier),
-        ),
+        Step(_sound_sections(dataset), (paths.frames(dataset),), partial(frames.run, dataset)),
+        Step(_clip_sections(variant, dataset), (paths.split(dataset),), partial(split.run, dataset)),
     ]
 
 
-def _judged(variant: Variant, folder: Path) -> pd.DataFrame:
-    """What all layers together say of every clip over windows: path, genre, group, fold, predicted."""
+def _baseline_steps(variant: Variant, dataset: str, stage: str, judge: Callable[..., None]) -> list[Step]:
+    from earlayers.stages import features
+
+    listed = []
+    for name in variant.handmade:
+        sections = (*_clip_sections(variant, dataset), f"handmade.{name}")
+        described = (paths.features(name_of(dataset, name)),)
+        listed += [
+            Step((*sections, "windows"), described, partial(features.run_handmade, dataset, name)),
+            _judging(variant, sections, stage, judge, dataset, name),
+        ]
+    return listed
+
+
+def _judging(
+    variant: Variant, sections: tuple[str, ...], stage: str, judge: Callable[..., None], *keys: str | int
+) -> Step:
+    """The step of classify or transfer that judges the cell of these keys."""
+    cell = name_of(*keys, variant.classifier)
+    return Step(
+        (*sections, "windows", f"classifiers.{variant.classifier}"),
+        (paths.result(stage, cell), paths.predictions(stage, cell)),
+        partial(judge, *keys, variant.classifier),
+    )
+
+
+def _predictions(result: Any, file: Path, layers: str) -> pd.DataFrame:
+    """What all layers together say of every clip over windows.
+
+    Returns:
+        dataset, representation, path, genre, group, fold, predicted.
+    """
     import pandas as pd
 
     from earlayers.genres.predictions import vote_together
 
-    table = pd.read_parquet(folder / steps(variant)[-1].outputs[1])
+    table = pd.read_parquet(file)
     windows = table[table["aggregation"] == "window"]
-    if variant.layers == "voted":
-        return vote_together(windows)
-    return windows.loc[windows["layer"] == "all", ["path", "genre", "group", "fold", "predicted"]]
+    if layers == "voted" and result["hidden_units"]:
+        windows = vote_together(windows)
+    else:
+        windows = windows[windows["layer"] == ("all" if result["hidden_units"] else "input")]
+    dataset = result["target"] if "target" in result else result["dataset"]
+    return windows.assign(dataset=dataset, representation=result["representation"])[COLUMNS]
 
 
 def _over_folds(predictions: pd.DataFrame) -> dict[str, float | None]:
@@ -107,17 +175,15 @@ def _over_folds(predictions: pd.DataFrame) -> dict[str, float | None]:
     return over_folds({fold: accuracy_percent(predictions[predictions["fold"] == fold]) for fold in folds})
 
 
-def _run_steps(variant: Variant, before: Any, after: Any, folder: Path) -> Any:
-    touched = False
-    for step in steps(variant):
-        touched = touched or any(_at(before, path) != _at(after, path) for path in step.sections)
+def _run_steps(listed: Sequence[Step], before: Any, after: Any, folder: Path) -> None:
+    for step in listed:
+        touched = any(_at(before, path) != _at(after, path) for path in step.sections)
         if not touched and all(output.exists() for output in step.outputs):
             for output in step.outputs:
                 _link(output, folder)
             continue
         with contextlib.chdir(folder):
             step.run()
-    return files.read_json(folder / steps(variant)[-1].outputs[0])
 
 
 def _at(content: Any, path: str) -> Any:

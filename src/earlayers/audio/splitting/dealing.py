@@ -35,7 +35,9 @@ def keep_together(*labels: Sequence[str]) -> list[int]:
     return [numbers.setdefault(root(track), len(numbers)) for track in range(len(parent))]
 
 
-def check_genres(where: str, genres: Sequence[str], units: Sequence[int], folds: int) -> None:
+def check_genres(
+    where: str, genres: Sequence[str], units: Sequence[int], folds: int, setting: str = "split.folds"
+) -> None:
     """Refuse what cannot be split: one genre only, or a genre that cannot be in every fold.
 
     Args:
@@ -43,6 +45,7 @@ def check_genres(where: str, genres: Sequence[str], units: Sequence[int], folds:
         genres: of each track.
         units: of each track; tracks of one unit stay together.
         folds: how many parts every genre must fill.
+        setting: the parameter that says so, for the message.
 
     Raises:
         UserError: naming `where`, the genre and the numbers.
@@ -61,7 +64,7 @@ def check_genres(where: str, genres: Sequence[str], units: Sequence[int], folds:
         grouped = f" in {len(members[genre])} groups" if len(members[genre]) < tracks[genre] else ""
         raise UserError(
             f"{where}/{genre} holds {tracks[genre]} tracks{grouped}, {folds} parts need at least {folds}"
-            f"{' groups' if grouped else ''}: add tracks, remove the genre, or lower split.folds"
+            f"{' groups' if grouped else ''}: add tracks, remove the genre, or lower {setting}"
         )
 
 

@@ -228,31 +228,37 @@ class First(Split):
         return {f"fold_{fold}": columns[f"fold_{fold}"] for fold in range(self.folds)}
 
 
-def transfer_parts(tracks: pd.DataFrame, where: str, train_fraction: float, seed: int) -> list[str]:
+def transfer_parts(tracks: pd.DataFrame, where: str, folds: int, seed: int) -> dict[str, list[str]]:
     """Parts for a dataset that is a target of transfer (paper section 3.4): train and test only.
 
-    The official parts where the dataset has them, its validation part joined to train; otherwise one
-    stratified split that keeps groups and identical content together.
+    The official parts where the dataset has them, its validation part joined to train; otherwise stratified
+    folds that keep groups and identical content together, and test every clip once.
 
     Args:
         tracks: columns path, genre, group, part, content_md5.
         where: the dataset's folder, for messages.
-        train_fraction: share of every genre that is trained on, where there are no official parts.
+        folds: how many, where there are no official parts.
         seed: decides between equals.
 
+    Returns:
+        The part of every track: the column transfer of official parts, or a column per fold, transfer_0 ...
+
     Raises:
-        UserError: when a genre has fewer than two tracks or groups, or the official parts are incomplete.
+        UserError: when a genre has fewer tracks or groups than there are folds, or the official parts are
+            incomplete.
     """
     if (tracks["part"] != UNUSED).any():
         official = ["train" if part == "valid" else part for part in tracks["part"]]
-        return checked(official, tracks, where, ("train", "test"))
+        return {"transfer": checked(official, tracks, where, ("train", "test"))}
     units = keep_together(list(tracks["group"]), list(tracks["content_md5"]))
     genres = list(tracks["genre"])
-    check_genres(where, genres, units, 2)
-    halves = divide(genres, units, (train_fraction, 1.0 - train_fraction), seed)
-    parts = [("train", "test")[half] for half in halves]
-    check_filled(where, genres, parts, ("train", "test"), "try another transfer.seed")
-    return parts
+    check_genres(where, genres, units, folds, "transfer.folds")
+    dealt = divide(genres, units, [1.0 / folds] * folds, seed)
+    check_filled(where, genres, dealt, range(folds), "lower transfer.folds, or try another transfer.seed")
+    return {
+        f"transfer_{fold}": ["test" if number == fold else "train" for number in dealt]
+        for fold in range(folds)
+    }
 
 
 def _repeated(parts: list[str], tracks: pd.DataFrame, folds: int, where: str) -> dict[str, list[str]]:
