@@ -1,0 +1,98 @@
+"""Train by every value of the grids of params.yaml (`tune.<method>.grid`), each fold alone.
+
+    python benchmarks/rates.py [--units 50 200] [--folds 2] [--methods ...]
+
+writes results/benchmarks/rates.json: for every size, method and value the best accuracy on validation frames,
+and the CPU seconds to the goal, which is what the least good of the methods reaches with its best value, as in
+the claims on speed. Nothing is asked of test clips. The values of `methods` and `speed` in params.yaml are
+chosen from it (docs/decisions.md). A value that stands in the file already is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from earlayers import parallel, params
+from earlayers.cells import name_of
+from earlayers.files import write_json
+from earlayers.learning.searches import with_values
+from earlayers.stages.speed import SpeedTask, train_fold
+
+OUTPUT = Path("results/benchmarks/rates.json")
+LONGEST_EPOCHS = 120
+
+
+def tasks_of(settings: params.Params, method: str, units: int, folds: int) -> dict[str, list[SpeedTask]]:
+    """A task for every value of the method's grid and fold."""
+    (path, values), *_ = settings.tune[method].grid.items()
+    tasks = {}
+    for value in values:
+        changed = with_values(settings.methods[method], {path: value, "max_epochs": LONGEST_EPOCHS})
+        cell = name_of("rates", settings.speed.dataset, method, units, str(value).replace(".", "_"))
+        tasks[f"{path.rsplit('.')[-1]} {value}"] = [
+            SpeedTask(settings.training, settings.speed.dataset, changed, units, cell, fold)
+            for fold in range(folds)
+        ]
+    return tasks
+
+
+def best(folds: list[dict[str, Any]]) -> list[float]:
+    """The best validation accuracy of every fold, percent."""
+    return [max(row["valid_accuracy"] for row in fold["curve"]) for fold in folds]
+
+
+def to_goal(fold: dict[str, Any], goal: float) -> float | None:
+    """CPU seconds until a fold is as good as the goal, None where it never is."""
+    reached = [row["cpu_seconds"] for row in fold["curve"] if row["valid_accuracy"] >= goal]
+    return reached[0] if reached else None
+
+
+def summary(courses: dict[str, Any]) -> list[str]:
+    """A line for every value: accuracy, seconds to the goal, epochs, how its folds ended."""
+    lines = []
+    for units, methods in courses.items():
+        tops = {method: [best(folds) for folds in values.values()] for method, values in methods.items()}
+        count = min(len(folds) for by_value in tops.values() for folds in by_value)
+        goals = [
+            min(max(value[fold] for value in by_value) for by_value in tops.values()) for fold in range(count)
+        ]
+        for method, values in methods.items():
+            for value, folds in values.items():
+                seconds = [to_goal(fold, goal) for fold, goal in zip(folds, goals, strict=False)]
+                shown = "never" if None in seconds else f"{statistics.fmean(map(float, seconds)):.1f} s"
+                ends = "/".join(f"{fold['epochs']} {fold['stopped']}" for fold in folds)
+                accuracy = statistics.fmean(best(folds))
+                lines.append(f"{units} {method} {value}: {accuracy:.2f} %, to the goal {shown}; {ends}")
+    return lines
+
+
+def main() -> None:
+    """Train what is missing, write, print."""
+    settings = params.load()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--units", type=int, nargs="+", default=settings.hidden_units)
+    parser.add_argument("--methods", nargs="+", choices=list(settings.tune), default=list(settings.tune))
+    parser.add_argument("--folds", type=int, default=2)
+    arguments = parser.parse_args()
+    courses = json.loads(OUTPUT.read_text())["courses"] if OUTPUT.exists() else {}
+    for units in arguments.units:
+        for method in arguments.methods:
+            kept = courses.setdefault(str(units), {}).setdefault(method, {})
+            for value, tasks in tasks_of(settings, method, units, arguments.folds).items():
+                if value not in kept:
+                    kept[value] = parallel.parallel_map(
+                        train_fold, tasks, description=f"{method} {units} {value}"
+                    )
+                    facts = {"dataset": settings.speed.dataset, "training": settings.training.model_dump()}
+                    write_json(OUTPUT, facts | {"courses": courses})
+    print("\n".join(summary(courses)))
+
+
+if __name__ == "__main__":
+    main()
