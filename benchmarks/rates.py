@@ -3,8 +3,8 @@
     python benchmarks/rates.py [--units 50 200] [--folds 2] [--methods ...]
 
 writes results/benchmarks/rates.json: for every size, method and value the best accuracy on validation frames,
-and the CPU seconds to the goal, which is what the least good of the methods reaches with its best value, as in
-the claims on speed. Nothing is asked of test clips. The values of `methods` and `speed` in params.yaml are
+and the CPU seconds to the goal, which is what the least good of the methods reaches with its best value, as
+in the claims on speed. Nothing is asked of test clips. The values of `methods` and `speed` in params.yaml are
 chosen from it (docs/decisions.md). A value that stands in the file already is not trained again.
 """
 
