@@ -110,10 +110,9 @@ def test_the_gpu_benchmark_runs_on_a_cpu(benchmark, monkeypatch, one_thread):
 
 
 @pytest.mark.faults
-def test_killed_trainings_come_to_the_same_networks(benchmark, monkeypatch, tmp_path):
+def test_a_killed_training_comes_to_the_same_networks(benchmark, monkeypatch, tmp_path):
     torture = benchmark("torture")
     monkeypatch.setenv("EARLAYERS_TRACKING", "off")
     torture.prepare(tmp_path / "project")
-    for method in torture.METHODS:
-        row = torture.killed_trainings(tmp_path / "project", method, 1, 2, 600.0)
-        assert (row["tries"] > 0, row["lost"], row["wrong"]) == (True, 0, 0)
+    row = torture.killed_trainings(tmp_path / "project", "relu_sgd", 1, 2, 600.0)
+    assert (row["tries"] > 0, row["lost"], row["wrong"]) == (True, 0, 0)
