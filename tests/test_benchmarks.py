@@ -107,12 +107,3 @@ def test_the_gpu_benchmark_runs_on_a_cpu(benchmark, monkeypatch, one_thread):
     assert set(found["sgd_epoch_of_four_folds"]) >= {"relu_sgd, 20 units, batch 20"}
     assert found["hessian_free_step_of_one_fold"]["20"]["iterations"] == 4
     assert found["table_1"]["hours"] > 0
-
-
-@pytest.mark.faults
-def test_a_killed_training_comes_to_the_same_networks(benchmark, monkeypatch, tmp_path):
-    torture = benchmark("torture")
-    monkeypatch.setenv("EARLAYERS_TRACKING", "off")
-    torture.prepare(tmp_path / "project")
-    row = torture.killed_trainings(tmp_path / "project", "relu_sgd", 1, 2, 600.0)
-    assert (row["tries"] > 0, row["lost"], row["wrong"]) == (True, 0, 0)
