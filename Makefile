@@ -27,11 +27,12 @@ SEARCH = $(DATASET) $(METHOD) $(or $(UNITS),50) $(if $(JOBS),--jobs $(JOBS)) $(i
 # part of the paper's run
 METHODS ?=
 FOLDS ?=
+MINUTES ?=
 # a word for every method and size
 PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS))
 
 .PHONY: help setup data data-soundtracks repro sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
-  paper-plan paper remote bench bench-scaling bench-hf test test-fast check lint types clean
+  paper-plan paper remote bench bench-scaling bench-hf torture test test-fast check lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -131,6 +132,9 @@ bench-scaling: $(STAMP) ## time and memory of every stage against the number of 
 
 bench-hf: $(STAMP) ## race the Hessian-free optimiser against others (hours; parts are kept)
 	python benchmarks/hf.py
+
+torture: $(STAMP) ## kill trainings, fill disks, ask the server nonsense: docs/reliability.md (an hour; MINUTES=)
+	python benchmarks/torture.py $(if $(MINUTES),--minutes $(MINUTES))
 
 # a file's tests share what was expensive to make, so they stay together; files with slow tests come first
 PYTEST = OMP_NUM_THREADS=1 pytest -q --numprocesses $$(nproc) --dist loadfile --no-loadscope-reorder

@@ -121,7 +121,7 @@ def all_files() -> list[Path]:
         ("pytorch_lightning", ("learning",)),
         ("yaml", ("params.py",)),
         ("starlette", ("demo",)),
-        ("uvicorn", ("demo",)),
+        ("uvicorn", ("demo", "tracking/limited_server.py")),
         # keeps the comments of params.yaml where values are written
         ("ruamel", ("tuning/applying.py", "default_data/own_dataset.py")),
     ],

@@ -144,6 +144,21 @@ def test_the_shell_completes_commands_and_keys_of_params(monkeypatch, capsys, ty
     assert capsys.readouterr().out.split() == expected
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "content", [None, b"", b"7", b"- a", b"datasets: 7", b"datasets:", b"{", b"\xff\xfe", b"other: {}"]
+)
+def test_a_broken_params_yaml_completes_to_nothing_and_says_nothing(monkeypatch, capsys, tmp_path, content):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "params.yaml").write_bytes(content)
+    monkeypatch.setenv("_EARLAYERS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "earlayers train s")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert cli.main([]) == 0
+    assert "".join(capsys.readouterr()).strip() == ""
+
+
 def test_every_stage_of_dvc_has_its_command():
     from tests.test_architecture import ROOT
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import _pylab_helpers
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from earlayers import plots
 
@@ -256,3 +257,20 @@ def test_no_figure_is_kept_open():
     before = set(_pylab_helpers.Gcf.figs)
     plots.confusion(np.eye(2), ["jig", "reel"])
     assert set(_pylab_helpers.Gcf.figs) == before
+
+
+@pytest.mark.faults
+def test_a_dollar_in_a_genre_is_a_dollar_in_every_picture() -> None:
+    genres = ["$a__b$", "^$$", "plain"]
+    numbers, looks = np.eye(3), plots.styles(["m"])
+    for figure in (
+        plots.confusion(numbers, genres),
+        plots.projection(np.zeros((3, 2)), np.array(genres), genres, title=""),
+        plots.recall_by_genre({"m": np.zeros(3)}, genres, looks, title=""),
+    ):
+        figure.canvas.draw()  # a formula that is none would raise here
+        drawn = [text.get_text().replace("\\$", "$") for text in figure.findobj(Text)]
+        assert set(genres) <= set(drawn)
+        assert all(
+            text.get_text().count("$") == text.get_text().count("\\$") for text in figure.findobj(Text)
+        )

@@ -52,8 +52,11 @@ def _key_of(section: str, what: str = "") -> Any:
     def keys(incomplete: str) -> list[str]:
         from earlayers import params
 
-        names = params.read(paths.PARAMS).get(section, ())
-        return [str(name) for name in names if str(name).startswith(incomplete)]
+        try:
+            names = params.read(paths.PARAMS)[section]
+            return [str(name) for name in names if str(name).startswith(incomplete)]
+        except (UserError, OSError, TypeError, LookupError):  # the command itself will say what is wrong
+            return []
 
     return typer.Argument(help=what or f"a key of `{section}` in params.yaml", autocompletion=keys)
 

@@ -82,7 +82,7 @@ def test_a_type_that_is_not_trusted_is_refused_and_never_built(tmp_path):
     folder, marker = saved_forest(tmp_path / "model"), tmp_path / "marker"
     evil = FunctionTransformer(func=os.system, kw_args={"command": f"touch {marker}"})
     (folder / "forest.skops").write_bytes(skops.io.dumps(evil))
-    with pytest.raises(UserError, match="system"):
+    with pytest.raises(UserError, match=r"asks for .*FunctionTransformer"):
         load_classifier(folder)
     assert not marker.exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -22,7 +23,7 @@ import earlayers
 from earlayers import paths
 from earlayers.errors import UserError
 from earlayers.genres.saving import load_classifier, save_classifier
-from earlayers.serving import bundle, commands, prediction
+from earlayers.serving import commands, prediction, trust
 from tests import synthetic
 from tests.helpers import ROOT, tone
 from tests.synthetic import CELL, CLASSIFIED, GENRES
@@ -58,7 +59,7 @@ def members() -> dict[str, bytes]:
 def pack(content: dict[str, bytes], *, mend: bool = True) -> None:
     """Write a stranger's bundle, with a checksum that fits where `mend`."""
     if mend:
-        passport = json.loads(content["bundle.json"]) | {"sha256": bundle.checksum(content)}
+        passport = json.loads(content["bundle.json"]) | {"sha256": trust.checksum(content)}
         content = content | {"bundle.json": json.dumps(passport).encode()}
     with zipfile.ZipFile(BUNDLE, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
@@ -311,14 +312,16 @@ def test_facts_of_the_wrong_type_or_size_are_refused(project, name, change, matc
 
 def test_json_nested_without_end_is_refused(project):
     pack(members() | {"network.json": b"[" * 500_000})
-    refused_in_memory("no bundle that can be used")
+    refused_in_memory("network.json is nested too deep")
 
 
 def test_weights_that_are_no_finite_numbers_are_refused(project):
     content = members()
     arrays = dict(safetensors.numpy.load(content["network.safetensors"]))
     arrays["scaler.std"] = np.full(513, np.nan, np.float32)
-    pack(content | {"network.safetensors": safetensors.numpy.save(arrays)})
+    weights = safetensors.numpy.save(arrays)
+    facts = json.loads(content["forest.json"]) | {"network_sha256": hashlib.sha256(weights).hexdigest()}
+    pack(content | {"network.safetensors": weights, "forest.json": json.dumps(facts).encode()})
     refused_in_memory("must hold finite float32 numbers")
 
 

@@ -214,9 +214,9 @@ def test_a_forest_of_another_network_is_refused(project):
         ("genres", ["jazz", "rock", "pop"], "it tells"),
         ("layer", "all", "fitted on 12 numbers a window, the network gives 36"),
         ("layer", "7", "the network has"),
-        ("aggregation", "none", "not on windows"),
-        ("windows", {"seconds": 0.001, "hop_seconds": 1.0}, "at least 1"),
-        ("network_sha256", None, "does not say its 'network_sha256'"),
+        ("aggregation", "none", "aggregation: Input should be 'window', found 'none'"),
+        ("windows", {"seconds": 0.001, "hop_seconds": 1.0}, "windows.seconds: .* greater than"),
+        ("network_sha256", None, "network_sha256: Field required"),
     ],
 )
 def test_facts_that_do_not_fit_the_network_are_refused(project, name, value, message):

@@ -15,14 +15,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import soundfile
 
 from earlayers.errors import UserError
+from earlayers.tracking import limited_server, servers
 from earlayers.tracking import runs as tracking
-from earlayers.tracking import servers
 from tests import synthetic
 from tests.helpers import tone
 
@@ -145,6 +146,21 @@ def test_two_hundred_senseless_requests_get_a_refusal_or_an_error_row_and_the_se
     assert ask(server, records(encoded(good))) == before
 
 
+def test_a_body_above_the_limit_gets_413_and_the_server_lives(server):
+    largest = limited_server.LARGEST_BODY
+    assert ask(server, b"x" * (largest + 1))[0] == 413
+    assert ask(server, records(encoded(sound())))[0] == 200
+
+
+@pytest.mark.faults
+def test_fifty_at_once_are_all_answered_alike(server):
+    body = records(encoded(sound()))
+    with ThreadPoolExecutor(50) as clients:
+        answers = list(clients.map(lambda _: ask(server, body), range(50)))
+    assert set(answers) == {ask(server, body)}
+    assert answers[0][0] == 200
+
+
 def test_the_page_of_runs_is_served_and_stopped(project):
     page, runs = tracking.table_of_runs("classify")
     with servers.page_server(servers.free_port(5200)) as running:
@@ -173,6 +189,6 @@ def test_the_command_ends_with_its_server_and_without_a_word_of_python(project, 
 def test_a_server_that_cannot_start_says_why(project):
     with (
         pytest.raises(UserError, match="No such option"),
-        servers.started(["server", "--no-such-option"], 9, "health", {}),
+        servers.started(["-m", "mlflow", "server", "--no-such-option"], 9, "health", {}),
     ):
         pass

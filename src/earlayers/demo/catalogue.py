@@ -12,7 +12,7 @@ from earlayers import champion, params, paths
 from earlayers.cells import classified, name_of
 from earlayers.errors import UserError
 from earlayers.files import read_json
-from earlayers.serving import identity
+from earlayers.serving import identity, trust
 from earlayers.serving.prediction import CHAMPION, find_model
 from earlayers.serving.predictor import Predictor, load
 
@@ -70,7 +70,8 @@ class ModelChoice:
     def origin(self) -> dict[str, str]:
         """Say which files answer: the commit of the results, "" outside git, and the weights' checksum."""
         commit = identity.describe(self.network, self.forest)["commit"]
-        return {"commit": commit, "weights": read_json(self.forest / "forest.json")["network_sha256"][:12]}
+        weights = trust.read_facts(self.network, self.forest).forest.network_sha256
+        return {"commit": commit, "weights": weights[:12]}
 
 
 def choices(model: str = CHAMPION) -> dict[str, ModelChoice]:
@@ -107,23 +108,20 @@ def choices(model: str = CHAMPION) -> dict[str, ModelChoice]:
 
 def _choice(name: str, best: str) -> ModelChoice:
     network, forest = find_model(name, None)
-    try:
-        facts, asked = read_json(network / "network.json"), read_json(forest / "forest.json")
-        layer = str(asked["layer"])
+    with trust.refusing(network, forest):
+        facts = trust.read_facts(network, forest)
         return ModelChoice(
             name=name,
             network=network,
             forest=forest,
-            dataset=str(facts["dataset"]),
-            method=str(facts["method"]),
-            hidden_units=int(facts["hidden_units"]),
-            fold=facts.get("fold"),
-            layer=layer,
-            accuracy=_accuracy(name, layer),
+            dataset=facts.network.dataset,
+            method=facts.network.method,
+            hidden_units=facts.network.hidden_units,
+            fold=facts.network.fold,
+            layer=facts.forest.layer,
+            accuracy=_accuracy(name, facts.forest.layer),
             champion=name == best,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{network} and {forest} hold no model that can be read: {error!r}") from None
 
 
 def _accuracy(name: str, layer: str) -> float | None:

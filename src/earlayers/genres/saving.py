@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from earlayers.errors import UserError
-from earlayers.files import read_json, replacing, write_json
+from earlayers.files import replacing, write_json
+from earlayers.genres import checking
 from earlayers.genres.classifiers import trusted_types
 
 FORMAT = 1
+CLASSIFIER, FACTS = "forest.skops", "forest.json"
 _IDENTITY = re.compile(r'(?<="__id__": )\d+|(?<=")\d+(?=\.npy")')
 
 
@@ -42,15 +44,15 @@ def save_classifier(folder: Path, classifier: Any, facts: Mapping[str, Any]) -> 
 
     archive = skops.io.dumps(classifier)
     # now and not when somebody wants to use it: by then the hours of training are over
-    named = {type_name(classifier), *skops.io.get_untrusted_types(data=archive)}
+    named = {checking.type_name(classifier), *skops.io.get_untrusted_types(data=archive)}
     if missing := named - trusted_types():
         raise TypeError(
             f"trusted_types of the settings of {type(classifier).__name__} must name every type that a saved "
             f"one holds, missing are {', '.join(sorted(missing))}: add them"
         )
-    with replacing(folder / "forest.skops") as temporary:
+    with replacing(folder / CLASSIFIER) as temporary:
         temporary.write_bytes(_without_addresses(archive))
-    write_json(folder / "forest.json", {"format": FORMAT, **facts})
+    write_json(folder / FACTS, {"format": FORMAT, **facts})
 
 
 def load_classifier(folder: Path) -> SavedClassifier:
@@ -63,28 +65,22 @@ def load_classifier(folder: Path) -> SavedClassifier:
         UserError: when a file is missing, damaged, of another format, or asks for a type that is not
             trusted; nothing from such a file is run.
     """
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
-    file = folder / "forest.skops"
     try:
-        facts = read_json(folder / "forest.json")
+        facts = checking.parse(checking.read(folder / FACTS, checking.LARGEST_FACTS))
         if facts["format"] != FORMAT:
-            raise UserError(f"{folder}/forest.json must have format {FORMAT}, found {facts['format']!r}")
-        return SavedClassifier(skops.io.load(file, trusted=sorted(trusted_types())), facts)
+            raise UserError(f"{folder}/{FACTS} must have format {FORMAT}, found {facts['format']!r}")
+        return SavedClassifier(
+            checking.build(checking.read(folder / CLASSIFIER, checking.LARGEST_FILE)), facts
+        )
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run the classify stage of this cell") from None
-    except UntrustedTypesFoundException as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a stranger's numbers make the libraries raise
         raise UserError(
-            f"{file} asks for types that no classifier of ours holds; not loaded: {error}"
+            f"{folder / CLASSIFIER} or {FACTS} is damaged, or no saved classifier of ours: "
+            f"{error if isinstance(error, ValueError) else repr(error)}"
         ) from None
-    except (BadZipFile, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise UserError(f"{file} or forest.json is damaged, or no saved classifier: {error!r}") from None
-
-
-def type_name(classifier: Any) -> str:
-    """The full name of a classifier's type, as `Classifier.trusted_types` spells it."""
-    return f"{type(classifier).__module__}.{type(classifier).__qualname__}"
 
 
 def _without_addresses(archive: bytes) -> bytes:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from earlayers.plots.style import GRID, INK, QUIET, Style, label, legend_below, panel
+from earlayers.plots.style import GRID, INK, QUIET, Style, label, legend_below, literal, panel
 
 _DASHES = ((0, (1, 1.5)), (0, (4, 2)), (0, (6, 2, 1, 2)), (0, (2, 4)))
 
@@ -153,7 +153,7 @@ def recall_by_genre(
         axes.plot(
             values, shifted, linestyle="", color=look.colour, marker=look.marker, markersize=6, label=method
         )
-    axes.set_yticks(rows, genres)
+    axes.set_yticks(rows, literal(genres))
     axes.set_ylim(len(genres) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     label(axes, "clips of the genre that were recognised, %", "")

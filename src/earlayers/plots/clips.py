@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from earlayers.plots.style import COLUMN_INCHES, GENRE_COLOURS, GENRE_MARKERS, INK, label, legend_below, panel
+from earlayers.plots.style import (
+    COLUMN_INCHES,
+    GENRE_COLOURS,
+    GENRE_MARKERS,
+    INK,
+    label,
+    legend_below,
+    literal,
+    panel,
+)
 
 
 def confusion(matrix: np.ndarray, genres: Sequence[str], *, title: str = "") -> Figure:
@@ -32,8 +41,8 @@ def confusion(matrix: np.ndarray, genres: Sequence[str], *, title: str = "") -> 
             column, row, f"{matrix[row, column]:g}", ha="center", va="center", fontsize=8.5, color=colour
         )
     places = np.arange(len(genres))
-    axes.set_xticks(places, genres, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, genres)
+    axes.set_xticks(places, literal(genres), rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, literal(genres))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     label(axes, "predicted", "true")
@@ -64,7 +73,7 @@ def projection(points: np.ndarray, labels: np.ndarray, genres: Sequence[str], *,
             # the white edge keeps marks apart where they overlap
             edgecolors="white",
             linewidths=0.5,
-            label=genre,
+            label=literal([genre])[0],
         )
     axes.set_xticks([])
     axes.set_yticks([])

@@ -71,6 +71,11 @@ def panel(height_inches: float, title: str, *, width_inches: float = COLUMN_INCH
     return figure, axes
 
 
+def literal(names: Sequence[str]) -> list[str]:
+    """Names as matplotlib draws them to the letter: what stands between two dollars would be a formula."""
+    return [name.replace("$", r"\$") for name in names]
+
+
 def label(axes: Axes, horizontal: str, vertical: str) -> None:
     """Name both axes of a panel."""
     axes.set_xlabel(horizontal, fontsize=10, color=INK)

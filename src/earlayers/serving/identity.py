@@ -8,10 +8,7 @@ from typing import Any
 
 from earlayers import paths
 from earlayers.cells import name_of
-from earlayers.errors import UserError
-from earlayers.files import read_json
-
-PASSPORT = "bundle.json"  # beside a forest that came in a bundle
+from earlayers.serving import trust
 
 
 def describe(network: Path, forest: Path) -> dict[str, Any]:
@@ -41,27 +38,14 @@ def name(network: Path, forest: Path) -> str:
 
 def _named(network: Path, forest: Path) -> dict[str, Any]:
     """What the files say of themselves; those of a bundle know the commit too."""
-    try:
-        if (forest / PASSPORT).is_file():
-            passport = read_json(forest / PASSPORT)
-            return {key: passport[key] for key in ("cell", "dataset", "layer", "fold", "commit")}
-        facts, asked = read_json(network / "network.json"), read_json(forest / "forest.json")
-        parts = [facts["dataset"], facts["method"], facts["hidden_units"]]
-        # a forest that names its classifier names the whole cell
-        cell = name_of(*parts, *([asked["classifier"]] if "classifier" in asked else []))
-        return {
-            "cell": cell,
-            "dataset": facts["dataset"],
-            "layer": asked["layer"],
-            "fold": facts.get("fold"),
-        }
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{error.filename} is missing: a model is network.safetensors, network.json, forest.skops and "
-            "forest.json, see docs/using_models.md"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{network} and {forest} hold no model that can be read: {error!r}") from None
+    with trust.refusing(network, forest):
+        facts = trust.read_facts(network, forest)
+    if facts.passport is not None:
+        return facts.passport.model_dump(include={"cell", "dataset", "layer", "fold", "commit"})
+    trained, asked = facts.network, facts.forest
+    # a forest that names its classifier names the whole cell
+    cell = name_of(trained.dataset, trained.method, trained.hidden_units, *filter(None, [asked.classifier]))
+    return {"cell": cell, "dataset": trained.dataset, "layer": asked.layer, "fold": trained.fold}
 
 
 def commit(cell: str) -> str:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from earlayers.errors import UserError
-from earlayers.serving import identity
+from earlayers.serving import identity, trust
+from earlayers.serving.trust import BLOCK_WINDOWS
 
 if TYPE_CHECKING:
     from earlayers.audio.framing import FrontEndFunction
     from earlayers.genres.representations import NetworkLayers
     from earlayers.genres.summaries import Windowing
-
-BLOCK_WINDOWS = 64  # worked on at a time: what is needed of an hour then stays within some 30 MB
 
 
 @dataclass(frozen=True)
@@ -123,66 +121,55 @@ def load(network_folder: Path, forest_folder: Path) -> Predictor:
     Raises:
         UserError: when a file is missing, damaged, not trusted, or belongs to something else.
     """
+    with trust.refusing(network_folder, forest_folder):
+        facts = trust.check(network_folder, forest_folder)
+        return _build(network_folder, forest_folder, facts)
+
+
+def _build(network_folder: Path, forest_folder: Path, facts: trust.Facts) -> Predictor:
     from pydantic import ValidationError
 
     from earlayers.audio import framing
     from earlayers.genres.representations import open_network
+    from earlayers.genres.saving import load_classifier
     from earlayers.genres.summaries import Windowing
 
-    layers = open_network(network_folder)
-    facts = layers.network.facts
-    forest, forest_facts = _open_forest(forest_folder, network_folder, layers)
+    network, asked = facts.network, facts.forest
+    rate_hz = network.audio.sample_rate_hz
     try:
-        windows = forest_facts["windows"]
-        settings = framing.of_model(facts["frames"])
-        rate_hz = int(facts["audio"]["sample_rate_hz"])
+        settings = framing.of_model(network.frames.model_dump())
         front_end = settings.build(rate_hz)
         windowing = Windowing.from_seconds(
-            windows["seconds"],
-            windows["hop_seconds"],
+            asked.windows.seconds,
+            asked.windows.hop_seconds,
             sample_rate_hz=rate_hz,
             hop_samples=settings.hop_samples,
         )
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise UserError(
-            f"{network_folder} or {forest_folder} does not say how audio is prepared: {error}"
-        ) from None
-    if front_end.dimensions != facts["inputs"]:
-        raise UserError(
-            f"{network_folder}: frames of {front_end.dimensions} numbers do not fit {facts['inputs']} inputs"
+    except (ValueError, ValidationError) as error:
+        raise ValueError(f"{trust.NETWORK} does not say how audio is prepared: {error}") from None
+    if front_end.dimensions != network.inputs:
+        raise ValueError(f"frames of {front_end.dimensions} numbers do not fit {network.inputs} inputs")
+    layers = open_network(network_folder)
+    if asked.layer not in layers.columns:
+        raise ValueError(f"it wants layer {asked.layer!r}, the network has {list(layers.columns)}")
+    classifier = load_classifier(forest_folder).classifier
+    span = layers.columns[asked.layer]
+    if classifier.n_features_in_ != 2 * (span.stop - span.start):
+        raise ValueError(
+            f"fitted on {classifier.n_features_in_} numbers a window, the network gives "
+            f"{2 * (span.stop - span.start)}"
+        )
+    if classifier.classes_[-1] >= len(network.genres):
+        raise ValueError(
+            f"its classes {classifier.classes_[:20].tolist()} are no indices of {len(network.genres)} genres"
         )
     sizes = settings.frame_samples, settings.hop_samples
     name = identity.name(network_folder, forest_folder)
     return Predictor(
-        layers, forest, forest_facts["layer"], facts["genres"], front_end, windowing, rate_hz, *sizes, name
+        layers, classifier, asked.layer, network.genres, front_end, windowing, rate_hz, *sizes, name
     )
-
-
-def _open_forest(folder: Path, network_folder: Path, layers: NetworkLayers) -> tuple[Any, dict[str, Any]]:
-    """The forest and its facts, once they are known to fit the network."""
-    from earlayers.genres.saving import load_classifier
-    from earlayers.serving.trust import check_classifier
-
-    saved = load_classifier(folder)
-    facts, genres = saved.facts, layers.network.facts["genres"]
-    try:
-        if facts["genres"] != genres:
-            raise ValueError(f"it tells {facts['genres']} apart, the network {genres}")
-        if facts["aggregation"] != "window":
-            raise ValueError(f"it was fitted on aggregation {facts['aggregation']!r}, not on windows")
-        if facts["layer"] not in layers.columns:
-            raise ValueError(f"it wants layer {facts['layer']!r}, the network has {list(layers.columns)}")
-        if facts["network_sha256"] != weights_sha256(network_folder):
-            raise ValueError(f"it was fitted on another network than {network_folder}, by the checksum")
-        span = layers.columns[facts["layer"]]
-        check_classifier(saved.classifier, 2 * (span.stop - span.start), len(genres))
-    except KeyError as error:
-        raise UserError(f"{folder}/forest.json does not say its {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder} does not fit the network in {network_folder}: {error}") from None
-    return saved.classifier, facts
 
 
 def weights_sha256(network_folder: Path) -> str:
     """Checksum of a network's weights: a forest remembers whose activations it was fitted on."""
-    return hashlib.sha256((network_folder / "network.safetensors").read_bytes()).hexdigest()
+    return hashlib.sha256((network_folder / trust.WEIGHTS).read_bytes()).hexdigest()

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from earlayers.errors import UserError
@@ -69,13 +70,14 @@ def page_server(port: int) -> AbstractContextManager[Server]:
     """MLflow's page, for `with`."""
     # what else the server could do for language models would start processes of its own
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = ["server", "--backend-store-uri", runs.uri(), "--workers", "1"]
+    command = ["-m", "mlflow", "server", "--backend-store-uri", runs.uri(), "--workers", "1"]
     return started(command, port, "health", environment)
 
 
 def model_server(name: str, port: int) -> AbstractContextManager[Server]:
-    """MLflow's model server, in this environment, for `with`."""
-    command = ["models", "serve", "--model-uri", name, "--env-manager", "local"]
+    """MLflow's model server, in this environment and with a limit on bodies, for `with`."""
+    # -P: the script's folder is no place to import from
+    command = ["-P", str(Path(__file__).with_name("limited_server.py")), name]
     return started(command, port, "ping", {"MLFLOW_TRACKING_URI": runs.uri()})
 
 
@@ -99,7 +101,7 @@ def free_port(wanted: int) -> int:
 
 @dataclass(frozen=True)
 class Server:
-    """A running `mlflow` command: where it answers, its process, and the file that takes what it prints."""
+    """A running server: where it answers, its process, and the file that takes what it prints."""
 
     address: str
     process: subprocess.Popen[bytes]
@@ -123,10 +125,10 @@ class Server:
 
 @contextmanager
 def started(command: Sequence[str], port: int, health: str, environment: dict[str, str]) -> Iterator[Server]:
-    """Run an `mlflow` command; when the block ends, however it ends, it and all that it started are stopped.
+    """Run a server of MLflow's; when the block ends, however it ends, it and all that it started are stopped.
 
     Args:
-        command: what follows `mlflow`.
+        command: what follows `python`.
         port: where it is to listen.
         health: the page that answers as soon as the server is ready.
         environment: variables to add.
@@ -140,7 +142,7 @@ def started(command: Sequence[str], port: int, health: str, environment: dict[st
     with tempfile.TemporaryFile() as output:
         # a session of its own, whose processes are stopped together, workers included
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *command, "--host", HOST, "--port", str(port)],
+            [sys.executable, *command, "--host", HOST, "--port", str(port)],
             env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"} | environment,
             stdout=output,
             stderr=output,

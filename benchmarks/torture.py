@@ -1,0 +1,291 @@
+"""Kill, fill the disk, ask nonsense: how often is anything lost or wrong? `make torture` runs it.
+
+    python benchmarks/torture.py [--kills N] [--minutes M] [--quick]
+
+On tones and networks of six units, so that a kill can come at any moment of a training; every result is
+compared byte for byte with that of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import yaml  # noqa: E402
+
+from earlayers import paths  # noqa: E402
+from earlayers.cells import name_of  # noqa: E402
+from earlayers.reporting.readme import replace_block  # noqa: E402
+from tests.tiny_project import make_data, tiny_params  # noqa: E402
+
+OUTPUT = ROOT / "results/benchmarks/torture.json"
+DOCUMENT = ROOT / "docs/reliability.md"
+METHODS = {
+    "relu_sgd": "SGD",
+    "sigmoid_hf": "Hessian-free",
+    "sigmoid_khf": "Kronecker Hessian-free",
+}
+UNITS = 6
+# stage -> its command and the folder that it writes
+STAGES = {
+    "frames": (["frames", "scores"], "build/frames"),
+    "split": (["split", "scores"], "build/splits"),
+    "train": (["train", "scores", "relu_sgd", "6"], "models"),
+    "features": (["features", "scores", "relu_sgd", "6"], "build/features"),
+    "classify": (["classify", "scores", "relu_sgd", "6", "random_forest"], "build/predictions"),
+}
+REQUESTS, AT_ONCE = 200, 50
+
+
+def main() -> None:
+    """Run every part, write the JSON and the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20, help="of each method, with 1 job and with 2")
+    parser.add_argument(
+        "--minutes", type=float, help="stop killing after so many in all, and say how many were"
+    )
+    parser.add_argument("--quick", action="store_true", help="2 kills of each method, 20 requests")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help="whose table is replaced")
+    chosen = parser.parse_args()
+    kills, requests = (2, 20) if chosen.quick else (chosen.kills, REQUESTS)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="earlayers-") as folder:
+        os.environ["EARLAYERS_TRACKING"] = "off"
+        project = Path(folder, "project")
+        prepare(project)
+        rows += full_disks(project)
+        os.environ.pop("EARLAYERS_TRACKING")
+        rows += server(Path(folder, "served"), requests)
+        os.environ["EARLAYERS_TRACKING"] = "off"
+        cases = [(method, jobs) for jobs in (1, 2) for method in METHODS]
+        end = time.monotonic() + 60 * (chosen.minutes or float("inf"))
+        for number, (method, jobs) in enumerate(cases):
+            # what is left of the time is shared by the cases that are left
+            share = (end - time.monotonic()) / (len(cases) - number)
+            rows.append(killed_trainings(project, method, jobs, kills, share))
+    content = {"date": date.today().isoformat(), "cores": os.cpu_count(), "rows": rows}
+    chosen.output.write_text(json.dumps(content, indent=1) + "\n")
+    chosen.document.write_text(replace_block(chosen.document.read_text(), "torture", table(content)))
+    sys.exit(any(row["lost"] or row["wrong"] for row in rows))
+
+
+def table(content: dict[str, Any]) -> str:
+    """The measured rows as markdown."""
+    lines = ["| fault | tries | lost | wrong |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['fault']} | {row['tries']} | {row['lost']} | {row['wrong']} |" for row in content["rows"]
+    ]
+    return "\n".join([*lines, "", f"By `make torture` on {content['date']}, {content['cores']} cores."])
+
+
+def row(fault: str, tries: int, lost: int = 0, wrong: int = 0) -> dict[str, Any]:
+    """A row of the table: lost is what did not come to its end, wrong what came to another."""
+    print(f"{fault}: {tries} tries, {lost} lost, {wrong} wrong", flush=True)
+    return {"fault": fault, "tries": tries, "lost": lost, "wrong": wrong}
+
+
+def prepare(project: Path) -> None:
+    """A tiny project with frames, a split, and everything behind one trained cell."""
+    project.mkdir(parents=True)
+    content = tiny_params()
+    every = yaml.safe_load((ROOT / "params.yaml").read_text())["methods"]
+    content["methods"] = {name: every[name] for name in METHODS}
+    for method in content["methods"].values():
+        # long enough that most kills come while epochs are trained
+        method |= {"max_epochs": 12, "patience": 12}
+    content["variants"] = {}
+    (project / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    make_data(project / "data")
+    with chdir(project):
+        for command, _ in STAGES.values():
+            if (status := finished(start(command, jobs=1))) != 0:
+                raise RuntimeError(f"{command} ended with status {status}")
+
+
+def start(command: list[str], jobs: int) -> int:
+    """Run a sub-command in a child with a session of its own, and return its process.
+
+    It is forked: what it imports is there already, so that a kill seldom comes before the work begins.
+    """
+    import torch  # noqa: F401
+
+    from earlayers import cli
+
+    log_file = Path(tempfile.gettempdir(), f"earlayers-torture-{os.getpid()}.log")
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        os.setsid()
+        os.environ["EARLAYERS_JOBS"] = str(jobs)
+        # beside the project: a full disk must not stop what is said about it
+        with open(log_file, "wb") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        status = cli.main(command)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def finished(child: int, after_seconds: float | None = None) -> int:
+    """Wait for a child's status; kill it and all its workers after some seconds, status -9."""
+    end = time.monotonic() + (600.0 if after_seconds is None else after_seconds)
+    while time.monotonic() < end:
+        process, status = os.waitpid(child, os.WNOHANG)
+        if process:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def contents(*folders: str) -> dict[str, bytes]:
+    """Every file below some folders."""
+    files = [file for folder in folders for file in sorted(Path(folder).rglob("*")) if file.is_file()]
+    return {str(file): file.read_bytes() for file in files}
+
+
+def killed_trainings(project: Path, method: str, jobs: int, kills: int, seconds: float) -> dict[str, Any]:
+    """Kill trainings at random moments, run each on until it ends, and compare the networks bit for bit.
+
+    Args:
+        project: see `prepare`.
+        method: a key of `methods`.
+        jobs: processes.
+        kills: how many.
+        seconds: no kill comes later than this, but one does.
+    """
+    command = ["train", "scores", method, str(UNITS)]
+    cell = name_of("scores", method, UNITS)
+    chance, end = random.Random(f"{method} {jobs}"), time.monotonic() + seconds
+    done = lost = wrong = 0
+    with chdir(project):
+
+        def anew() -> None:
+            shutil.rmtree(paths.model(cell), ignore_errors=True)
+            shutil.rmtree(paths.checkpoints(cell, 0).parent, ignore_errors=True)
+
+        anew()
+        begin = time.monotonic()
+        if finished(start(command, jobs)) != 0:
+            return row(f"kill -9 in training, {METHODS[method]}, {jobs} job(s)", 1, lost=1)
+        whole, undisturbed = time.monotonic() - begin, contents(str(paths.model(cell)))
+        while done < kills and (not done or time.monotonic() < end):
+            anew()
+            # killed up to three times, then left alone
+            for _ in range(min(3, kills - done)):
+                status = finished(start(command, jobs), chance.uniform(0, whole))
+                if status != -signal.SIGKILL:
+                    break
+                done += 1
+            else:
+                status = finished(start(command, jobs))
+            lost += status != 0
+            wrong += status == 0 and contents(str(paths.model(cell))) != undisturbed
+    return row(f"kill -9 in training, {METHODS[method]}, {jobs} job{'s' * (jobs > 1)}", done, lost, wrong)
+
+
+def full_disks(project: Path) -> list[dict[str, Any]]:
+    """Run every stage again on a small disk with no room left: it must say so and leave its old output."""
+    disk = project.with_name("disk")
+    disk.mkdir()
+    size = sum(map(len, contents(str(project)).values())) + 64 * 4096
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={2 * size}", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        return [row("full disk (a small disk could not be mounted here: not tried)", 0)]
+    rows = []
+    try:
+        copy = disk / "project"
+        shutil.copytree(project, copy)
+        with chdir(copy):
+            for stage, (command, output) in STAGES.items():
+                before = contents(output)
+                fill(Path("filler"))
+                status = finished(start(command, jobs=1))
+                Path("filler").unlink()
+                after = contents(output)
+                changed = any(after.get(name) != data for name, data in before.items())
+                rows.append(row(f"full disk in {stage}", 1, lost=int(status != 2), wrong=int(changed)))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    return rows
+
+
+def fill(file: Path) -> None:
+    """Write until the disk is full."""
+    with open(file, "wb", buffering=0) as target:
+        for size in (1 << 20, 1 << 12):
+            try:
+                while target.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+
+
+def server(folder: Path, count: int) -> list[dict[str, Any]]:
+    """Ask a running model server nonsense, then many at once: no 500, no other answer, and it lives."""
+    from earlayers.tracking import runs, servers
+    from tests import synthetic
+    from tests.tracking.test_servers import ask, encoded, records, senseless, sound
+
+    folder.mkdir()
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    with chdir(folder):
+        synthetic.write_project(folder, synthetic.METHOD)
+        synthetic.write_models()
+        runs.sync(progress=False)
+        with servers.model_server(str(runs.champion()), servers.free_port(5400)) as running:
+            address, chance = f"{running.address}/invocations", random.Random(0)
+            good = records(encoded(sound()))
+            expected = ask(address, good)
+            lost, wrong = tally(lambda _: ask(address, *senseless(chance, sound())), count)
+            rows = [
+                row("senseless request to the server", count, lost, wrong + (ask(address, good) != expected))
+            ]
+            with ThreadPoolExecutor(AT_ONCE) as clients:
+                answers = list(clients.map(lambda _: ask(address, good), range(AT_ONCE)))
+            different = sum(answer != expected for answer in answers)
+            rows.append(row(f"{AT_ONCE} requests at once", AT_ONCE, wrong=different))
+    del os.environ["MLFLOW_TRACKING_URI"]
+    return rows
+
+
+def tally(asking: Callable[[int], tuple[int, bytes]], count: int) -> tuple[int, int]:
+    """Requests without an answer, and with one that is neither a refusal nor a table of rows."""
+    lost = wrong = 0
+    for number in range(count):
+        try:
+            status, answer = asking(number)
+        except OSError:
+            lost += 1
+            continue
+        wrong += not (400 <= status < 500 or (status == 200 and "predictions" in json.loads(answer)))
+    return lost, wrong
+
+
+if __name__ == "__main__":
+    main()
