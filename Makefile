@@ -60,9 +60,11 @@ data: $(STAMP) ## render the default data (scores, tunes) where it is missing
 	earlayers data
 
 repro: data ## set-up, default data, the whole pipeline, and its runs in MLflow
+	@earlayers plan
 	@# one process shows all runs at the end: cheaper than every stage starting MLflow
 	EARLAYERS_TRACKING=off dvc repro
 	earlayers sync
+	@earlayers summary
 
 sync: $(STAMP) ## create the MLflow runs that are missing, once each
 	earlayers sync
