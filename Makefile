@@ -30,7 +30,7 @@ FOLDS ?=
 # a word for every method and size
 PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS))
 
-.PHONY: help setup data data-soundtracks repro sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
+.PHONY: help setup data data-soundtracks repro taste sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
   paper-plan paper remote bench bench-scaling bench-hf test test-fast check lint types clean
 
 help: ## list the targets
@@ -65,6 +65,10 @@ repro: data ## set-up, default data, the whole pipeline, and its runs in MLflow
 	EARLAYERS_TRACKING=off dvc repro
 	earlayers sync
 	@earlayers summary
+
+taste: $(STAMP) ## a first row of the table in under three minutes: few clips, in build/taste
+	earlayers data scores
+	@earlayers taste
 
 sync: $(STAMP) ## create the MLflow runs that are missing, once each
 	earlayers sync

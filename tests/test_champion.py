@@ -74,5 +74,5 @@ def test_each_dataset_has_a_champion_and_the_first_one_is_the_default(project):
     settings = params.load()
     assert champion.choose(settings).cell.dataset == "scores"
     assert champion.choose(settings, "tunes").cell.name == other
-    with pytest.raises(UserError, match="learn_on in params.yaml has scores, tunes"):
+    with pytest.raises(UserError, match="has scores, tunes"):
         champion.choose(settings, "mine")

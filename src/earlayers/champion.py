@@ -1,4 +1,4 @@
-"""Which network and forest are the best of a dataset: chosen on validation clips alone, never on test ones."""
+"""Which network and forest are the best of a dataset: chosen on validation clips, never on test clips."""
 
 from __future__ import annotations
 

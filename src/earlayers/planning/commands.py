@@ -1,4 +1,4 @@
-"""paper-plan, paper-params: what a run will cost, parameters of a part of it; plan, summary: around a run."""
+"""paper-plan, paper-params: what a run will cost, parameters of a part of it; plan, summary, taste."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ def summary() -> None:
     from earlayers.planning import around
 
     log.info("%s", around.after(params.load()))
+
+
+@app.command(rich_help_panel=TOOLS)
+def taste() -> None:
+    """A first row of the table from a few clips, beside the MFCC baseline; nothing else changes."""
+    from earlayers.planning import taste as stages
+
+    log.info("%s", stages.run())
 
 
 def _part(file: str, methods: list[str], hidden_units: list[int], folds: int | None) -> Any:
