@@ -53,8 +53,8 @@ def run() -> str:
         )
     return (
         f"{shown(learned)}\n{shown(baseline)}\n"
-        f"a taste, no result: {CLIPS_A_GENRE} clips a genre, {FOLDS} folds, {EPOCHS} epochs; `make repro` runs the "
-        f"whole. It lies in {FOLDER}; params.yaml and results/ are as they were"
+        f"a taste, no result: {CLIPS_A_GENRE} clips a genre, {FOLDS} folds, {EPOCHS} epochs; `make repro` "
+        f"runs all of it. It lies in {FOLDER}; params.yaml and results/ are as they were"
     )
 
 
