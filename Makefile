@@ -31,7 +31,7 @@ MINUTES ?=
 # a word for every method and size
 PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS))
 
-.PHONY: help setup data data-soundtracks repro sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
+.PHONY: help setup data data-soundtracks repro taste sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
   paper-plan paper remote bench bench-scaling bench-hf torture test test-fast check lint types clean
 
 help: ## list the targets
@@ -61,9 +61,15 @@ data: $(STAMP) ## render the default data (scores, tunes) where it is missing
 	earlayers data
 
 repro: data ## set-up, default data, the whole pipeline, and its runs in MLflow
+	@earlayers plan
 	@# one process shows all runs at the end: cheaper than every stage starting MLflow
 	EARLAYERS_TRACKING=off dvc repro
 	earlayers sync
+	@earlayers summary
+
+taste: $(STAMP) ## a first row of the table in under three minutes: few clips, in build/taste
+	earlayers data scores
+	@earlayers taste
 
 sync: $(STAMP) ## create the MLflow runs that are missing, once each
 	earlayers sync

@@ -71,3 +71,17 @@ def test_the_card_states_validation_and_test_apart(project):
     assert "| test clips, this layer, over windows | 71.00 ± 1.41 |" in card
     assert "| test clips, all layers, over windows | 73.00 ± 1.41 |" in card
     assert "the fold used here got 72.00 %" in card
+
+
+def test_each_dataset_has_a_champion_and_the_first_one_is_the_default(project):
+    content = params.read()
+    content["learn_on"] = ["scores", "tunes"]
+    params.write(content, paths.PARAMS)
+    synthetic.write_training(name_of("tunes", "relu_sgd", 6))
+    other = CLASSIFIED.replace("scores", "tunes")
+    synthetic.write_classified(other, validation=99.0)  # easier, not better
+    settings = params.load()
+    assert champion.choose(settings).cell.dataset == "scores"
+    assert champion.choose(settings, "tunes").cell.name == other
+    with pytest.raises(UserError, match="has scores, tunes"):
+        champion.choose(settings, "mine")

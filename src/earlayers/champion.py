@@ -1,4 +1,4 @@
-"""Which network and forest are the best: chosen on validation clips alone, never on test clips."""
+"""Which network and forest are the best of a dataset: chosen on validation clips, never on test clips."""
 
 from __future__ import annotations
 
@@ -43,37 +43,54 @@ class Champion:
         return paths.fold(self.cell.name, self.fold)
 
 
-def choose(params: Params) -> Champion:
-    """Find the champion among the learned cells that params.yaml declares.
+def datasets(params: Params) -> list[str]:
+    """The datasets of `learn_on` that have a champion, in their order; the first one's is the default."""
+    there = {cell.dataset for cell, _ in _candidates(params)}
+    return [dataset for dataset in params.learn_on if dataset in there]
+
+
+def choose(params: Params, dataset: str | None = None) -> Champion:
+    """Find the champion of a dataset among the learned cells that params.yaml declares.
+
+    Accuracies on different datasets cannot be compared, so each dataset has a champion.
 
     Args:
         params: declares the cells.
+        dataset: one of `learn_on`; the first of them that has results where None.
 
     Raises:
-        UserError: when no learned cell has been classified yet.
+        UserError: when no learned cell of it has been classified yet, or it is not learned on.
     """
+    if dataset is not None and dataset not in params.learn_on:
+        raise UserError(
+            f"{dataset!r} has no champion: learn_on in {paths.PARAMS} has {', '.join(params.learn_on)}"
+        )
+    dataset = dataset or next(iter(datasets(params)), None)
     ranked = []
-    for cell, result in _candidates(params):
+    for cell, result in _candidates(params, dataset):
         layer, accuracy = best_layer(result)
         # of equals the smaller network, then the first by name: the choice must not depend on the order
         ranked.append(((-accuracy, cell.hidden_units, cell.name), cell, layer))
     if not ranked:
         folder = paths.result("classify", "x").parent
-        raise UserError(f"no learned cell has results under {folder}: run `dvc repro` first")
+        of = f" of {dataset}" if dataset else ""
+        raise UserError(f"no learned cell{of} has results under {folder}: run `dvc repro` first")
     (loss, _, _), cell, layer = min(ranked, key=lambda item: item[0])
     return Champion(cell, best_fold(cell), layer, -loss)
 
 
 def count(params: Params) -> int:
-    """How many cells the champion was chosen from."""
-    return len(_candidates(params))
+    """How many cells the default champion was chosen from."""
+    return len(_candidates(params, next(iter(datasets(params)), None)))
 
 
-def _candidates(params: Params) -> list[tuple[Cell, Any]]:
+def _candidates(params: Params, dataset: str | None = None) -> list[tuple[Cell, Any]]:
     learned = [
         cell
         for cell in classified(params)
-        if cell.hidden_units is not None and params.methods[cell.representation].optimizer.learns
+        if dataset in (None, cell.dataset)
+        and cell.hidden_units is not None
+        and params.methods[cell.representation].optimizer.learns
     ]
     files = [(cell, paths.result("classify", cell.name)) for cell in learned]
     return [(cell, read_json(path)) for cell, path in files if path.exists()]

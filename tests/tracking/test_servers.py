@@ -37,10 +37,10 @@ def project(tmp_path_factory):
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         synthetic.write_project(folder, synthetic.METHOD)
-        with pytest.raises(UserError, match="no champion is registered"):
-            servers.serve(5001)
         with pytest.raises(UserError, match="holds no run"):
             servers.show_runs(5000)
+        with pytest.raises(UserError, match="no champion is registered"):
+            servers.serve(5001)
         synthetic.write_models()
         tracking.sync(progress=False)
         yield folder
@@ -48,7 +48,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(project) -> Iterator[str]:
-    with servers.model_server(str(tracking.champion()), servers.free_port(5100)) as running:
+    with servers.model_server(tracking.champion()[0], servers.free_port(5100)) as running:
         yield f"{running.address}/invocations"
     assert_nothing_is_left(running.process.pid)
 

@@ -90,7 +90,8 @@ def test_a_training_is_a_run_with_its_folds_as_children_and_their_curves(project
     assert [(point.step, point.value) for point in curve] == [(1, 51.0), (2, 52.0), (3, 53.0)]
     assert [point.timestamp - fold.info.start_time for point in curve] == [500, 1000, 1500]
     # the field `damping` is empty in the file: this method has none
-    assert set(fold.data.metrics) == {"train_loss", "valid_loss", "valid_acc"}
+    assert set(fold.data.metrics) - {"train_loss", "valid_loss", "valid_acc"} == {"best_acc", "sec", "epochs"}
+    assert (fold.data.metrics["best_acc"], fold.data.metrics["sec"]) == (64.0, 3.0)
 
 
 def test_a_row_of_the_table_is_one_run_with_the_network_s_parameters_and_training_figures(project):
@@ -199,6 +200,12 @@ def test_sync_creates_every_run_once(project):
     again = tracking.sync(progress=False)
     assert again["present"] == RESULTS
     assert count_runs() == RESULTS
+
+
+def test_a_run_of_a_tried_experiment_is_named_and_tagged_so(project, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "loud-rate")
+    tracking.log_cell("train", CELL)
+    assert runs("train")[f"{CELL} (loud-rate)"].data.tags["tried_in"] == "loud-rate"
 
 
 def test_a_cell_that_its_stage_logged_is_not_logged_again_by_sync(project):
@@ -333,6 +340,21 @@ def test_the_champion_is_registered_once_with_its_origin(trained):
     assert version.tags["fingerprint"] == runs("classify")[CLASSIFIED].data.tags["fingerprint"]
     tracking.sync(progress=False)
     assert str(champion_version().version) == str(version.version) == "1"
+    assert MlflowClient(store.uri()).get_experiment_by_name("Default").lifecycle_stage == "deleted"
+
+
+def test_what_is_served_is_what_predict_would_take_without_a_sync(trained):
+    from earlayers.serving.prediction import find_model
+
+    tracking.sync(progress=False)
+    synthetic.write_classified(CLASSIFIED, validation=75.0)  # as an experiment leaves it
+    address, words = tracking.champion()
+    assert address == "models:/earlayers@champion"
+    assert words.startswith(f"{CLASSIFIED}, fold 1")
+    assert (
+        find_model("champion", None)[1] == find_model("champion-scores", None)[1] == paths.fold(CLASSIFIED, 1)
+    )
+    assert champion_version().tags["validation"] == "77.00"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""paper-plan and paper-params: what a run will cost here, and the file of parameters of a part of it."""
+"""paper-plan, paper-params: what a run will cost, parameters of a part of it; plan, summary, taste."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 PAPER = "params.paper.yaml"
 
 app = typer.Typer()
-TOOLS = "Tools"
+TOOLS, RECORDS = "Tools", "Records"
 File = Annotated[str, typer.Option("--params", metavar="FILE", help="of parameters")]
 Methods = Annotated[list[str] | None, typer.Option(metavar="METHOD", help="keep it; may be repeated")]
 HiddenUnits = Annotated[list[int] | None, typer.Option(metavar="UNITS", help="keep it; may be repeated")]
@@ -56,6 +56,32 @@ def paper_params(
         params.write(content, Path(out))
     else:
         files.write_text(Path(out), Path(file).read_text(encoding="utf-8"))
+
+
+@app.command(rich_help_panel=TOOLS)
+def plan() -> None:
+    """What `dvc repro` will run, and about how long."""
+    from earlayers import params
+    from earlayers.planning import around
+
+    log.info("%s", around.before(params.load()))
+
+
+@app.command(rich_help_panel=RECORDS)
+def summary() -> None:
+    """The best row and baseline of each dataset, the report's place, and what to do next."""
+    from earlayers import params
+    from earlayers.planning import around
+
+    log.info("%s", around.after(params.load()))
+
+
+@app.command(rich_help_panel=TOOLS)
+def taste() -> None:
+    """A first row of the table from a few clips, beside the MFCC baseline; nothing else changes."""
+    from earlayers.planning import taste as stages
+
+    log.info("%s", stages.run())
 
 
 def _part(file: str, methods: list[str], hidden_units: list[int], folds: int | None) -> Any:

@@ -143,8 +143,9 @@ def find_model(model: Model, fold: int | None) -> tuple[Path, Path]:
         model = place.name  # a cell of this project has a best fold
     settings = params.load()
     learned = [cell for cell in classified(settings) if cell.hidden_units is not None]
-    if model == CHAMPION:
-        cell = champion.choose(settings).cell
+    of_dataset = model.removeprefix(f"{CHAMPION}-")
+    if model == CHAMPION or of_dataset in settings.learn_on:
+        cell = champion.choose(settings, None if model == CHAMPION else of_dataset).cell
     elif not (named := [cell for cell in learned if cell.name == model]):
         known = "\n  ".join([CHAMPION, *(cell.name for cell in learned)])
         raise UserError(f"there is no model {model!r}: neither a file or folder nor one of\n  {known}")

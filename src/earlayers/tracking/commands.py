@@ -61,8 +61,13 @@ def ui(
 
 
 @app.command(rich_help_panel=TOOLS)
-def serve(port: Port = 5001) -> None:
+def serve(
+    port: Port = 5001,
+    dataset: Annotated[
+        str | None, typer.Option(help="whose champion; by default the first of learn_on")
+    ] = None,
+) -> None:
     """Answer requests for genres on this machine; Ctrl-C stops it."""
     from earlayers.tracking import servers
 
-    servers.serve(port)
+    servers.serve(port, dataset)

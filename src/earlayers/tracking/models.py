@@ -62,7 +62,7 @@ def log(client: MlflowClient, run: str, record: Record) -> dict[str, str]:
     genres = read_json(folders["network"] / "network.json")["genres"]
     with _undone(client), _own_code() as code, mlflow.start_run(run_id=run, log_system_metrics=False):
         model = mlflow.pyfunc.log_model(
-            name="model",
+            name=record.cell.name,
             python_model=str(_PACKAGE / "tracking" / "served_model.py"),
             artifacts={name: str(folder) for name, folder in folders.items()},
             code_paths=[str(code)],

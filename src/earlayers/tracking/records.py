@@ -44,11 +44,13 @@ class Fold:
     Attributes:
         name: `fold_<k>`.
         seconds: how long it took.
+        metrics: the best epoch's accuracy in percent, seconds, epochs, as in the row of the whole training.
         curve: (epoch, seconds since the start, metric name, value) of every point.
     """
 
     name: str
     seconds: float
+    metrics: dict[str, float]
     curve: list[tuple[int, float, str, float]]
 
 
@@ -239,6 +241,13 @@ def _folds(cell: Cell, result: Any) -> list[Fold]:
         Fold(
             f"fold_{fold}",
             float(figures["seconds"]),
+            _known(
+                {
+                    "best_acc": figures["valid_accuracy"],
+                    "sec": figures["seconds"],
+                    "epochs": figures["epochs"],
+                }
+            ),
             [point for row in rows if row["fold"] == fold for point in _points(row)],
         )
         for fold, figures in result["folds"].items()

@@ -1,11 +1,10 @@
-"""The best model under a name: `models:/earlayers@champion`."""
+"""The best model of a dataset under a name: `models:/earlayers@champion`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from earlayers import champion
-from earlayers.errors import UserError
 from earlayers.tracking.records import gather
 
 if TYPE_CHECKING:
@@ -16,22 +15,25 @@ MODEL = "earlayers"
 ALIAS = "champion"
 
 
-def register_champion(store: Store, params: Params) -> str | None:
-    """Register the champion's model and point the alias at it; nothing changes when it is there already.
+def alias(params: Params, dataset: str) -> str:
+    """The alias of a dataset's champion: `champion` for the default one, `champion-<dataset>` for others."""
+    return ALIAS if dataset == champion.datasets(params)[0] else f"{ALIAS}-{dataset}"
+
+
+def register_champion(store: Store, params: Params, dataset: str) -> str | None:
+    """Register a champion's model and point its alias at it; nothing changes when it is there already.
 
     Args:
         store: where the runs are.
         params: declares the cells.
+        dataset: whose champion.
 
     Returns:
         The version that now is the champion; None when no learned cell has a model yet.
     """
     from mlflow.exceptions import MlflowException
 
-    try:
-        best = champion.choose(params)
-    except UserError:
-        return None
+    best = champion.choose(params, dataset)
     record = gather(best.cell, params)
     run = store.runs("classify").get(record.fingerprint)
     if run is None or "model" not in run.data.tags:
@@ -63,17 +65,7 @@ def register_champion(store: Store, params: Params) -> str | None:
             MODEL, f"models:/{model}", run.info.run_id, {n: v for n, v in tags.items() if v}, model_id=model
         )
         version = str(created.version)
-    if str(store.client.get_registered_model(MODEL).aliases.get(ALIAS, "")) != version:
-        store.client.set_registered_model_alias(MODEL, ALIAS, version)
+    name = alias(params, dataset)
+    if str(store.client.get_registered_model(MODEL).aliases.get(name, "")) != version:
+        store.client.set_registered_model_alias(MODEL, name, version)
     return version
-
-
-def champion_address(store: Store) -> str | None:
-    """Where MLflow finds the champion; None where none is registered."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.client.get_model_version_by_alias(MODEL, ALIAS)
-    except MlflowException:
-        return None
-    return f"models:/{MODEL}@{ALIAS}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from earlayers import champion as champions
 from earlayers import params as parameters
 from earlayers import paths
 from earlayers.cells import Cell, classified, trained, transferred
@@ -79,7 +80,9 @@ def sync(progress: bool = True) -> Counter[str]:
         with store.opened() as opened:
             for cell in tqdm(cells, "runs", unit="cell", disable=None if progress else True):
                 counts[_sync_cell(opened, cell, params)] += 1
-            registry.register_champion(opened, params)
+            for dataset in champions.datasets(params):
+                registry.register_champion(opened, params, dataset)
+            opened.delete_empty_default()
     return counts
 
 
@@ -103,17 +106,36 @@ def table_of_runs(stage: str) -> tuple[str, int]:
             return views.page(opened.experiment(stage)), len(opened.runs(stage))
 
 
-def champion() -> str | None:
-    """The address of the registered champion, `models:/earlayers@champion`; None where there is none.
+def champion(dataset: str | None = None) -> tuple[str, str] | None:
+    """The champion that the results on disk choose, as `predict` does, registered where it is not yet.
+
+    Args:
+        dataset: whose champion; the first of `learn_on` with results where None.
+
+    Returns:
+        Its address, as in `models:/earlayers@champion`, and its cell, fold and commit in words; None where
+        its model is neither on disk nor registered.
 
     Raises:
-        UserError: when MLflow cannot be reached.
+        UserError: when MLflow cannot be reached, nothing has results, or params.yaml changed since.
     """
+    params = parameters.load()
+    best = champions.choose(params, dataset)
     with _explained("MLflow is not ready"):
         from earlayers.tracking import registry, store
 
         with store.opened() as opened:
-            return registry.champion_address(opened)
+            if _sync_cell(opened, best.cell, params) == "stale":
+                raise UserError(
+                    f"{paths.PARAMS} changed since {best.cell.name} ran: run `dvc repro`, or undo it"
+                )
+            version = registry.register_champion(opened, params, best.cell.dataset)
+            if version is None:
+                return None
+            tags = opened.client.get_model_version(registry.MODEL, version).tags
+            commit = tags.get("git_commit", "")[:7]
+            words = f"{best.cell.name}, fold {tags['fold']}" + (f", commit {commit}" if commit else "")
+            return f"models:/{registry.MODEL}@{registry.alias(params, best.cell.dataset)}", words
 
 
 def _sync_cell(opened: Store, cell: Cell, params: Params) -> str:

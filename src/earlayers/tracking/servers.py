@@ -48,21 +48,24 @@ def show_runs(port: int) -> None:
         server.wait()
 
 
-def serve(port: int) -> None:
+def serve(port: int, dataset: str | None = None) -> None:
     """Answer requests for genres with the champion until Ctrl-C.
 
     Args:
         port: of the server; the next free one where it is taken.
+        dataset: whose champion; the first of `learn_on` with results where None.
 
     Raises:
         UserError: when no champion is registered, or the server does not start.
     """
-    name = runs.champion()
-    if name is None:
+    chosen = runs.champion(dataset)
+    if chosen is None:
         raise UserError("no champion is registered: run `make repro`, or `make sync` after it")
+    name, words = chosen
     with suppress(KeyboardInterrupt), model_server(name, free_port(port)) as server:
         invocations = f"{server.address}/invocations"
-        log.info("%s answers at %s, for example\n  %s", name, invocations, example(server.address))
+        log.info("%s (%s) answers at %s, for example", words, name, invocations)
+        log.info("  %s", example(server.address))
         server.wait()
 
 

@@ -98,14 +98,28 @@ class Store:
         tags = record.tags | {_SOURCE: " ".join(["earlayers", record.cell.command])}
         if "git_commit" in record.tags:
             tags[_COMMIT] = record.tags["git_commit"]
-        run = self.client.create_run(experiment, start, tags, record.cell.name).info.run_id
+        name = record.cell.name
+        # what `dvc exp run` tries is no row of the table, unless its results are kept: then it says so still
+        if tried := os.environ.get("DVC_EXP_NAME"):
+            tags["tried_in"], name = tried, f"{name} ({tried})"
+        run = self.client.create_run(experiment, start, tags, name).info.run_id
         self._log(run, record.metrics, record.parameters)
         self.client.log_inputs(run, [_dataset(*use) for use in record.datasets])
         for fold in record.folds:
             self._create_fold(experiment, run, record, fold, start)
         self.client.log_table(run, record.table, "accuracy.json")
+        self.client.log_dict(run, record.parameters, "parameters.yaml")
         self.complete(run, record)
         self.client.set_terminated(run, "FINISHED", end)
+
+    def delete_empty_default(self) -> None:
+        """Delete the experiment that MLflow makes by itself, where the store is ours and nothing is in it."""
+        default: Any = self.client.get_experiment_by_name("Default")
+        if not (self.client.tracking_uri.startswith("sqlite:") and default):
+            return
+        is_active = default.lifecycle_stage == "active"
+        if is_active and not self.client.search_runs([default.experiment_id], max_results=1):
+            self.client.delete_experiment(default.experiment_id)
 
     def _search(self, stage: str, wanted: str) -> list[Any]:
         experiment = [self.experiment(stage)]
@@ -135,6 +149,7 @@ class Store:
         predictions = paths.predictions(record.cell.stage, record.cell.name)
         if "picture" not in (present or {}) and predictions.exists():
             self.client.log_figure(run, confusions.draw(predictions), "confusion.png")
+            self.client.log_artifact(run, str(predictions))
             added["picture"] = "confusion.png"
         if "model" not in (present or {}) and models.keeps_model(record.cell):
             added |= models.log(self.client, run, record)
@@ -151,7 +166,7 @@ class Store:
         points = [Metric(name, value, start + round(s * 1000), epoch) for epoch, s, name, value in fold.curve]
         for first in range(0, len(points), _METRICS_A_BATCH):
             self.client.log_batch(run, metrics=points[first : first + _METRICS_A_BATCH])
-        self._log(run, {}, record.parameters)
+        self._log(run, fold.metrics, record.parameters)
         self.client.set_terminated(run, "FINISHED", start + round(fold.seconds * 1000))
 
     def _log(self, run: str, metrics: dict[str, float], parameters: dict[str, str]) -> None:

@@ -11,6 +11,26 @@ _METRICS = {
     "train": ("best_acc", "best_std", "sec", "epochs"),
     "classify": ("acc/all", "std/all", "acc/l1", "acc/l2", "acc/l3", "none/all", "net", "val/all", "sec"),
     "transfer": ("acc/all", "std/all", "acc/l1", "acc/l2", "acc/l3"),
+    "tune": ("acc", "acc/best", "acc/paper", "acc/gain", "seconds"),
+}
+_MEANINGS = {
+    "train": (
+        "Trainings, a run for every fold beneath. best_acc, best_std: accuracy of validation frames "
+        "in percent, mean and deviation over folds; sec: seconds of training a fold; epochs: of a "
+        "fold."
+    ),
+    "classify": (
+        "Table 1: test clips of the dataset that was learned on. acc: accuracy over windows in "
+        "percent, std: its deviation over folds; none, nstd: the same over single frames; l1, l2, "
+        "...: of one layer, all: of all joined; val: of validation clips; net, net_std: the network's "
+        "own vote; best_acc, sec, epochs: of its training."
+    ),
+    "transfer": ("Table 2: networks of one dataset on the clips of another. Metrics as in classify."),
+    "tune": (
+        "Searches, a run for every trial beneath. acc: accuracy of validation frames in percent, mean "
+        "over folds (of a search: its best trial's); acc/paper, acc/gain: of the paper's values, and "
+        "the gain over them in points; seconds: of processor time."
+    ),
 }
 _PARAMETERS = ("method", "hidden_units", "source", "dataset")
 
@@ -34,6 +54,7 @@ def experiment_tags(stage: str) -> dict[str, str]:
     tags = {"mlflow.experimentKind": "custom_model_development"}
     if stage not in _METRICS:
         return tags
+    tags["mlflow.note.content"] = _MEANINGS[stage]
     metrics = [f"metrics.`{name}`" for name in _METRICS[stage]]
     columns = [*metrics, *(f"params.`{name}`" for name in _PARAMETERS)]
     state = {

@@ -90,6 +90,8 @@ def _scores(study: Study, job: Job) -> dict[str, float]:
     for name, trial in (("best", best), ("paper", paper)):
         if trial is not None:
             scores[f"acc/{name}"] = entry(trial, job)["valid_accuracy"]["mean"]
+    if best is not None:
+        scores["acc"] = scores["acc/best"]  # in the column of the trials' score
     if best is not None and paper is not None:
         scores["acc/gain"] = gain(best, paper)["mean"]
     return scores
