@@ -15,7 +15,7 @@ import numpy as np
 from earlayers.default_data.musicxml import read_score, read_source
 from earlayers.default_data.notes import PlayedNote, UnusablePieceError, excerpt, repeated
 from earlayers.default_data.rendering import SAMPLE_RATE_HZ, equal_level, render_midi, render_wave
-from earlayers.default_data.repertoires import REPERTOIRES, Excerpt, corpus_folder, excerpts
+from earlayers.default_data.repertoires import REPERTOIRES, Excerpt, corpus_folder
 from earlayers.default_data.tunebook import read_tune
 
 RATE_HZ = 22050
@@ -25,7 +25,7 @@ PIECES = 4  # rendered for a genre; each gives CLIPS / PIECES clips
 # GTZAN's names stand for repertoires, so that the folders look like the real ones
 GENRES = {
     "blues": ("scores", "strathspey"),
-    "classical": ("scores", "string_quartet"),
+    "classical": ("scores", "xiaodiao"),
     "country": ("scores", "reel"),
     "disco": ("scores", "hornpipe"),
     "hiphop": ("scores", "jig"),
@@ -73,9 +73,8 @@ def _clips(dataset: str, repertoire: str) -> Iterator[np.ndarray]:
 
 def _pieces(dataset: str, repertoire: str) -> Iterator[np.ndarray]:
     """The first usable pieces of a repertoire, mono at SAMPLE_RATE_HZ."""
-    chosen = REPERTOIRES[dataset]
     made = 0
-    for offer in excerpts(repertoire, chosen.genres[repertoire](), chosen.program):
+    for offer in REPERTOIRES[dataset].offers(repertoire):
         if made == PIECES:
             return
         try:
@@ -89,4 +88,6 @@ def _pieces(dataset: str, repertoire: str) -> Iterator[np.ndarray]:
 def _notes(offer: Excerpt) -> list[PlayedNote]:
     if offer.piece.tune:
         return excerpt(repeated(read_tune(offer.piece.tune), SECONDS), 0.0, SECONDS)
-    return excerpt(repeated(read_score(read_source(corpus_folder() / offer.place[0])), SECONDS), 0.0, SECONDS)
+    return excerpt(
+        repeated(read_score(read_source(corpus_folder() / offer.piece.source)), SECONDS), 0.0, SECONDS
+    )

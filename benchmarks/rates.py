@@ -1,4 +1,4 @@
-"""Train by every value of the grids of params.yaml (`tune.<method>.grid`), each fold alone.
+"""Train by every value of a grid, each fold alone: which is best, and which is soonest at the goal?
 
     python benchmarks/rates.py [--units 50 200] [--folds 2] [--methods ...]
 
@@ -24,11 +24,18 @@ from earlayers.stages.speed import SpeedTask, train_fold
 
 OUTPUT = Path("results/benchmarks/rates.json")
 LONGEST_EPOCHS = 120
+GRIDS: dict[str, tuple[str, list[Any]]] = {
+    "relu_sgd": ("optimizer.learning_rate", [0.003, 0.01, 0.03, 0.1]),
+    "relu_sgd_dropout": ("optimizer.learning_rate", [0.01, 0.03, 0.1]),
+    "sigmoid_sgd": ("optimizer.learning_rate", [0.03, 0.1, 0.3, 1.0]),
+    "sigmoid_hf": ("optimizer.damping", [0.1, 1.0, 10.0]),
+    "sigmoid_khf": ("optimizer.damping", ["auto", 1e-3]),
+}
 
 
 def tasks_of(settings: params.Params, method: str, units: int, folds: int) -> dict[str, list[SpeedTask]]:
-    """A task for every value of the method's grid and fold."""
-    (path, values), *_ = settings.tune[method].grid.items()
+    """A task for every value of the method's grid and every fold."""
+    path, values = GRIDS[method]
     tasks = {}
     for value in values:
         changed = with_values(settings.methods[method], {path: value, "max_epochs": LONGEST_EPOCHS})
@@ -77,7 +84,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--units", type=int, nargs="+", default=settings.hidden_units)
-    parser.add_argument("--methods", nargs="+", choices=list(settings.tune), default=list(settings.tune))
+    parser.add_argument("--methods", nargs="+", choices=list(GRIDS), default=list(GRIDS))
     parser.add_argument("--folds", type=int, default=2)
     arguments = parser.parse_args()
     courses = json.loads(OUTPUT.read_text())["courses"] if OUTPUT.exists() else {}

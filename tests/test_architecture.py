@@ -118,6 +118,7 @@ def all_files() -> list[Path]:
         ("joblib", ("parallel.py",)),
         ("optuna", ("tuning",)),
         ("music21", ("default_data",)),
+        ("lameenc", ("default_data/rendering.py",)),
         ("pytorch_lightning", ("learning",)),
         ("yaml", ("params.py",)),
         ("starlette", ("demo",)),

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from earlayers.default_data.notes import Bar, UnusablePieceError
-from earlayers.default_data.tunebook import field, read_tune, split_tunes
+from earlayers.default_data.repertoires import in_order, tunes_of
+from earlayers.default_data.tunebook import field, measures_of, played, read_tune, split_tunes
 
 TUNE = """X: 7
 T: The Test., The
@@ -34,9 +37,71 @@ def test_repeats_are_played():
     assert len(found.bars) == 8
 
 
-def test_repeat_signs_that_do_not_match_are_passed_over():
-    found = read_tune(tune("G8 | A8 |: B8 |: c8 |]"))
-    assert [pitch for _, _, pitch in found.notes] == [67, 69, 71, 72]
+@pytest.mark.parametrize(
+    ("music", "played"),
+    [
+        (
+            "G8 | A8 :| B8 | c8 :|",
+            "GAGABcBc",
+        ),  # without a sign at its start, a repeat goes back to the last end
+        ("G8 |: A8 |1 B8 :|2 c8 | d8 |]", "GABAcd"),
+        ("G8 |: A8 |1 B8 |\n:|2 c8 :: d8 :|", "GABAcdd"),  # the sign of a new line, and after a second ending
+        ("|: G4 | A8 | B4 :|", "GABGAB"),  # with an upbeat
+        ("G8 | A8 |: B8 |: c8 |]", "GABc"),  # signs that do not match
+    ],
+)
+def test_repeats_and_endings_are_played_as_a_musician_would(music, played):
+    notes = read_tune(tune(music)).notes
+    names = {67: "G", 69: "A", 71: "B", 72: "c", 74: "d"}
+    assert "".join(names[note.pitch] for note in notes) == played
+    assert all(later.onset_quarters == before.end_quarters for before, later in pairwise(notes))
+
+
+def test_tied_notes_are_one_note_across_a_bar_line_and_slurred_ones_are_two():
+    assert read_tune(tune("G4 A4-|A8|]")).notes == [(0, 2, 67), (2, 6, 69)]
+    assert read_tune(tune("G4-A4|]")).notes == [(0, 2, 67), (2, 2, 69)]
+
+
+def test_triplets_chords_broken_rhythms_and_rests_take_their_time():
+    assert read_tune(tune("(3GAB [GB]2 G>A z2 G2 |]")).notes == [
+        *((pytest.approx(place / 3), pytest.approx(1 / 3), 67 + 2 * place) for place in range(3)),
+        (1, 1, 67),
+        (1, 1, 71),
+        (2, 0.75, 67),
+        (2.75, 0.25, 69),
+        (4, 1, 67),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("book", ["ryansMammoth", "oneills1850"])
+def test_real_tunes_have_the_notes_that_music21s_model_of_the_score_has(book):
+    from music21 import abcFormat, converter, harmony
+
+    # music21 leaves out notes with the fingering `">"`
+    for one in [tune for tune in in_order(tunes_of(book)) if '">"' not in tune.tune][:10]:
+        handler = abcFormat.ABCHandler()
+        handler.process(one.tune)
+        elements = [
+            element
+            for element in converter.parseData(one.tune, format="abc").parts[0].flatten().notes
+            if not isinstance(element, harmony.ChordSymbol) and element.quarterLength > 0
+        ]
+        ends = {
+            (float(element.offset + element.quarterLength), pitch.midi): element.tie
+            for element in elements
+            for pitch in element.pitches
+        }
+        expected = [
+            (pytest.approx(float(element.offset)), pitch.midi)
+            for element in elements
+            for pitch in element.pitches
+            if not (
+                element.tie and element.tie.type != "start" and ends.get((float(element.offset), pitch.midi))
+            )
+        ]
+        written = played(measures_of(handler.tokens)).notes
+        assert [(note.onset_quarters, note.pitch) for note in written] == expected, one.title
 
 
 def test_the_beat_of_cut_time_is_a_half_note():

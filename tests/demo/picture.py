@@ -16,7 +16,7 @@ from tests.demo.project import served
 from tests.reporting.chromium import executable
 
 COLOURS = 200  # of the picture: text and flat colours need no more, and it stays small
-GENRES = ("string_quartet", "trecento", "jig")  # of the default data, one after the other
+GENRES = ("madrigal", "trecento", "jig")  # of the default data, one after the other
 
 
 def main(target: Path) -> None:
@@ -28,7 +28,7 @@ def main(target: Path) -> None:
         served() as address,
         PageBrowser(program, address) as browser,
     ):
-        picture, song = Path(folder) / "page.png", Path(folder) / "quartet, trecento, jig.wav"
+        picture, song = Path(folder) / "page.png", Path(folder) / "madrigal, trecento, jig.wav"
         write_medley(song)
         browser.visit()
         browser.choose_file(song)

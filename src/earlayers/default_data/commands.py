@@ -1,4 +1,4 @@
-"""data: scores -> data/scores and data/tunes; soundtracks on request; other datasets are looked for.
+"""data: scores -> data/scores and data/tunes; tunes_violin and soundtracks on request; others are looked for.
 
 init-dataset: looks at a folder of one's own audio, and puts it into params.yaml.
 """
@@ -21,9 +21,9 @@ Datasets = Annotated[list[str] | None, typer.Argument(help="scores and tunes whe
 @app.command(rich_help_panel="Tools")
 def data(datasets: Datasets = None) -> None:
     """Make the default data, or check that a dataset of yours is there; what is complete stays as it is."""
-    from earlayers.default_data.repertoires import REPERTOIRES
+    from earlayers.default_data.repertoires import DEFAULT, REPERTOIRES
 
-    for name in datasets or REPERTOIRES:
+    for name in datasets or DEFAULT:
         if name in REPERTOIRES or name == "soundtracks":
             make(name)
         else:
@@ -71,12 +71,13 @@ def make(name: str) -> None:
 def look_for(name: str) -> None:
     """Check that a user's own dataset, named in params.yaml, lies where and how it should."""
     from earlayers import params
+    from earlayers.default_data.repertoires import REPERTOIRES
 
     known = params.load().datasets
     if name not in known:
         raise UserError(
-            f"earlayers data makes scores, tunes and soundtracks, and looks for the datasets of params.yaml "
-            f"({', '.join(known)}); {name!r} is none of them"
+            f"earlayers data makes {', '.join([*REPERTOIRES, 'soundtracks'])}, and looks for the datasets of "
+            f"params.yaml ({', '.join(known)}); {name!r} is none of them"
         )
     tracks = known[name].tracks(paths.data(name))
     genres = {track.genre for track in tracks}

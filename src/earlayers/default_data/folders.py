@@ -61,13 +61,21 @@ def make_whole(
     # first of all: from here on nobody takes the folder for complete
     (folder / "tracks.csv").unlink(missing_ok=True)
     if not is_ours:
-        for genre in genres:
+        for genre in {*genres, *_genres_before(old)}:
             shutil.rmtree(folder / genre, ignore_errors=True)
     write_text(old, stamp)
     lines, skipped = make_clips()
     table = pd.DataFrame(lines, columns=COLUMNS).sort_values("path")
     write_text(folder / "tracks.csv", table.to_csv(index=False, lineterminator="\n"))
     return Made(len(lines), skipped, was_complete=False)
+
+
+def _genres_before(recipe: Path) -> list[str]:
+    """The genres that a folder was made with: one that is no genre any more must not stay as one."""
+    if not recipe.is_file():
+        return []
+    genres = json.loads(recipe.read_text(encoding="utf-8")).get("genres", [])
+    return [genre for genre in genres if Path(genre).name == genre]
 
 
 def _stamp(recipe: dict[str, object], packages: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """A MusicXML file -> notes.
 
 Only what sounds is read: pitch, duration, ties, transposition. music21 builds a full model of the notation
-first, which costs seconds for a quartet movement and minutes for a whole quartet; this takes milliseconds.
+first, which costs seconds for a long piece; this takes milliseconds.
 """
 
 from __future__ import annotations

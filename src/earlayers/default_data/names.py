@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
+from importlib.resources import files
 
-# One tune or hymn under two names, found by comparing the melodies of the chosen pieces note by note.
-SAME_PIECE = {
-    "lady_loudens": "belles_of_campbelltown",
-    "roys_wife": "roys_wife_of_aldivalloch",
-    "byrnes_favorite": "tom_and_jerry",
-    "plow_boy": "roger_was_plowboy",
-    "sir_philip_mchugh": "funny_mistake",
-    "redhaired_boy": "roger_was_plowboy",
-    "jim_boultons_fancy": "greencastle",
-    "biddy_from_limerick": "limerick",
-    "blast_of_wind": "rakes_of_westmeath",
-    "come_in_from_rain": "trip_to_galway",
-    "wily_old_bachelor": "obelisk",
-    "nell_flahertys_drake": "our_boys",
-    "coming_from_wedding": "looney_mctwolter",
-    "herr_christ_der_einge_gottssohn": "herr_christ_der_einge_gotts_sohn",
-    "nun_ruhen_alle_walder": "o_welt_sieh_hier_dein_leben",
-}
+# One tune, song or hymn under two names: their melodies share a quarter of their runs of eight intervals.
+with (files("earlayers.default_data") / "same_pieces.csv").open(encoding="utf-8") as _lines:
+    SAME_PIECE = {row["name"]: row["same_as"] for row in csv.DictReader(_lines)}
 
 
 def slug(text: str) -> str:
@@ -52,8 +39,7 @@ def trecento_group(name: str) -> str:
     return slug(re.sub(r" [ab]$", "", plain))[:60]
 
 
-def quartet_title(work: str) -> str:
-    """`beethoven/opus18no1` -> `Beethoven, string quartet op. 18 no. 1`."""
-    composer, number = work.split("/")
-    spelled = re.sub(r"\bopus", "op. ", re.sub(r"\bk(?=\d)", "K. ", number)).replace("no", " no. ")
-    return f"{composer.title()}, string quartet {spelled}"
+def song_group(title: str) -> str:
+    """The name of a Chinese song, however its syllables are spaced: `Xiu he bao` and `Xiu hebao` are one."""
+    joined = slug(title).replace("_", "")
+    return SAME_PIECE.get(joined, joined)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from earlayers.default_data.names import (
     SAME_PIECE,
-    quartet_title,
     slug,
+    song_group,
     trecento_group,
     tune_group,
     tune_title,
@@ -21,7 +21,7 @@ from earlayers.default_data.names import (
 from earlayers.default_data.tunebook import field, split_tunes
 
 PIANO, VIOLIN = 0, 40  # General MIDI programs, counted from 0
-EXCERPTS_PER_PIECE = 3  # offered; second and third ones are used only where pieces run out
+EXCERPTS_PER_PIECE = 3  # at most, evenly spread; second and third ones are used only where pieces run out
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Composition:
     Attributes:
         group: its name for splitting: versions of one piece share it.
         title: what people call it.
-        sources: its files relative to the corpus folder, in order; a tune has `#<number>` added.
+        source: its file relative to the corpus folder; a tune has `#<number>` added.
         tune: the ABC text, for a tune.
         voices: the number of parts that it must have to be used, where that matters.
     """
 
     group: str
     title: str
-    sources: tuple[str, ...]
+    source: str
     tune: str = ""
     voices: int | None = None
 
@@ -58,18 +58,33 @@ class Excerpt:
         return f"{self.genre}_{self.piece.group}_{self.number + 1}.mp3"
 
     @property
-    def place(self) -> tuple[str, float]:
-        """The source that it is taken from, and where it begins in it as a fraction."""
-        position = self.number / EXCERPTS_PER_PIECE * len(self.piece.sources)
-        return self.piece.sources[int(position)], position % 1
+    def start(self) -> float:
+        """Where it begins, as a fraction of the piece."""
+        return self.number / EXCERPTS_PER_PIECE
 
 
 @dataclass(frozen=True)
 class Repertoire:
-    """A dataset: what finds the pieces of each genre, and the one instrument that plays them all."""
+    """A dataset.
+
+    Attributes:
+        program: the one instrument that plays all of it.
+        genres: what finds the pieces of each genre.
+        clips_per_genre: at most; all that there are where None.
+        excerpts_per_piece: at most.
+    """
 
     program: int
     genres: dict[str, Callable[[], list[Composition]]]
+    clips_per_genre: int | None = None
+    excerpts_per_piece: int = 1
+
+    def offers(self, genre: str) -> Iterator[Excerpt]:
+        """Every excerpt that a genre can offer, in order of choice: the openings of all pieces come first."""
+        pieces = in_order(self.genres[genre]())
+        for number in range(self.excerpts_per_piece):
+            for piece in pieces:
+                yield Excerpt(genre, piece, number, self.program)
 
 
 @lru_cache(maxsize=1)
@@ -85,13 +100,6 @@ def in_order(pieces: list[Composition]) -> list[Composition]:
     """One piece a group, in an order that is as good as random and the same everywhere."""
     first = {piece.group: piece for piece in reversed(pieces)}
     return sorted(first.values(), key=lambda piece: hashlib.md5(piece.group.encode()).hexdigest())
-
-
-def excerpts(genre: str, pieces: list[Composition], program: int) -> Iterator[Excerpt]:
-    """Every excerpt that a genre can offer, in order of choice: the openings of all pieces come first."""
-    for number in range(EXCERPTS_PER_PIECE):
-        for piece in in_order(pieces):
-            yield Excerpt(genre, piece, number, program)
 
 
 def scores_in(*patterns: str) -> list[str]:
@@ -112,7 +120,7 @@ def chorales() -> list[Composition]:
         Composition(
             SAME_PIECE.get(slug(titles[number]), slug(titles[number])),
             f"{titles[number]} (BWV {number})",
-            (source,),
+            source,
             voices=4,
         )
         for source, number in numbers.items()
@@ -125,7 +133,7 @@ def madrigals() -> list[Composition]:
     sources = [source for source in scores_in("monteverdi/*.mxl") if not source.endswith("_old.mxl")]
     books = [(source, Path(source).stem.removeprefix("madrigal.")) for source in sources]
     return [
-        Composition(f"monteverdi_{slug(number)}", f"Monteverdi, madrigal {number}", (source,))
+        Composition(f"monteverdi_{slug(number)}", f"Monteverdi, madrigal {number}", source)
         for source, number in books
     ]
 
@@ -134,55 +142,54 @@ def trecento() -> list[Composition]:
     """Italian and French polyphony of the fourteenth century; versions a and b of a piece are one."""
     sources = [source for source in scores_in("trecento/*.xml", "trecento/*.mxl") if "_bak" not in source]
     names = [(source, Path(source).stem) for source in sources]
-    return [
-        Composition(trecento_group(name), re.sub(r"[_\s]+", " ", name), (source,)) for source, name in names
-    ]
+    return [Composition(trecento_group(name), re.sub(r"[_\s]+", " ", name), source) for source, name in names]
 
 
-def quartets() -> list[Composition]:
-    """String quartets of Haydn, Mozart and Beethoven; all movements of a quartet are one piece."""
-    works: dict[str, list[str]] = {}
-    for source in scores_in("haydn/**/*.mxl", "mozart/**/*.mxl", "beethoven/**/*.mxl"):
-        works.setdefault("/".join(source.removesuffix(".mxl").split("/")[:2]), []).append(source)
-    del works["mozart/k545"]  # a piano sonata
-    return [
-        Composition(slug(work), quartet_title(work), tuple(sources), voices=4)
-        for work, sources in works.items()
-    ]
-
-
-@lru_cache(maxsize=2)
-def tunes_of(book: str) -> list[Composition]:
+@lru_cache(maxsize=3)
+def tunes_of(book: str, files: str = "*.abc") -> list[Composition]:
     """Every tune of a folder of ABC files that has a title; a number that comes twice counts once."""
     tunes: dict[str, Composition] = {}
-    for source in scores_in(f"{book}/*.abc"):
+    for source in scores_in(f"{book}/{files}"):
         for tune in split_tunes((corpus_folder() / source).read_text(encoding="utf-8", errors="replace")):
             number, title = field(tune, "X"), field(tune, "T")
-            # one tune a file in ryansMammoth, where every number is 1: there the file is the name
-            name = f"{source}#{number}" if book == "ryansMammoth" else number
+            # elsewhere every file counts from 1 again
+            name = number if book == "oneills1850" else f"{source}#{number}"
             if title:
                 tunes.setdefault(
-                    name, Composition(tune_group(title), tune_title(title), (f"{source}#{number}",), tune)
+                    name, Composition(tune_group(title), tune_title(title), f"{source}#{number}", tune)
                 )
     return list(tunes.values())
 
 
-def ryans(*dances: str) -> Callable[[], list[Composition]]:
-    """Finds the tunes of Ryan's Mammoth Collection (1883) whose R: field is one of some dances."""
-    return lambda: [tune for tune in tunes_of("ryansMammoth") if field(tune.tune, "R").lower() in dances]
+def oneills(*dances: str) -> list[Composition]:
+    """The tunes of O'Neill's collection (1903) whose R: field is one of some dances."""
+    return [tune for tune in tunes_of("oneills1850") if field(tune.tune, "R").lower() in dances]
 
 
-def oneills(*dances: str) -> Callable[[], list[Composition]]:
-    """Finds the tunes of O'Neill's collection (1903) by R: field, without those that Ryan's has too."""
-
-    def find() -> list[Composition]:
-        elsewhere = {tune.group for tune in tunes_of("ryansMammoth")}
-        others = [tune for tune in tunes_of("oneills1850") if tune.group not in elsewhere]
-        return [tune for tune in others if field(tune.tune, "R").lower() in dances]
-
-    return find
+def ryans(dance: str) -> list[Composition]:
+    """The tunes of Ryan's Mammoth Collection (1883) by R: field, without those that `tunes` has too."""
+    elsewhere = {tune.group for find in ONEILLS.values() for tune in find()}
+    others = [tune for tune in tunes_of("ryansMammoth") if tune.group not in elsewhere]
+    return [tune for tune in others if field(tune.tune, "R").lower() == dance]
 
 
+def xiaodiao() -> list[Composition]:
+    """Chinese songs that the Essen collection calls xiaodiao (little tunes) in their R: field."""
+    songs = [
+        song
+        for song in tunes_of("essenFolksong", "han*.abc")
+        if field(song.tune, "R").lower().startswith("xiaodiao")
+    ]
+    return [replace(song, group=song_group(field(song.tune, "T"))) for song in songs]
+
+
+ONEILLS: dict[str, Callable[[], list[Composition]]] = {
+    "reel": partial(oneills, "reel"),
+    "hornpipe": partial(oneills, "hornpipe"),
+    "jig": partial(oneills, "jig", "double jig"),
+    "slip_jig": partial(oneills, "slipjig", "slip jig"),
+    "air": partial(oneills, "air"),
+}
 REPERTOIRES = {
     "scores": Repertoire(
         PIANO,
@@ -190,21 +197,18 @@ REPERTOIRES = {
             "chorale": chorales,
             "madrigal": madrigals,
             "trecento": trecento,
-            "string_quartet": quartets,
-            "reel": ryans("reel"),
-            "jig": ryans("jig"),
-            "hornpipe": ryans("hornpipe"),
-            "strathspey": ryans("strathspey"),
+            "xiaodiao": xiaodiao,
+            "reel": partial(ryans, "reel"),
+            "jig": partial(ryans, "jig"),
+            "hornpipe": partial(ryans, "hornpipe"),
+            "strathspey": partial(ryans, "strathspey"),
         },
+        clips_per_genre=128,
+        excerpts_per_piece=EXCERPTS_PER_PIECE,
     ),
-    "tunes": Repertoire(
-        VIOLIN,
-        {
-            "reel": oneills("reel"),
-            "hornpipe": oneills("hornpipe"),
-            "jig": oneills("jig", "double jig"),
-            "slip_jig": oneills("slipjig", "slip jig"),
-            "air": oneills("air"),
-        },
-    ),
+    # every tune once: another tune tells more than another excerpt
+    "tunes": Repertoire(PIANO, ONEILLS),
+    # the same clips on another instrument, made on request
+    "tunes_violin": Repertoire(VIOLIN, ONEILLS),
 }
+DEFAULT = ("scores", "tunes")  # what is made where nothing is named

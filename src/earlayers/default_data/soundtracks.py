@@ -6,6 +6,7 @@ artists apart, which the paper names as future work.
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import tempfile
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from earlayers.default_data.folders import Made, TrackLine, make_whole
 from earlayers.default_data.names import slug
-from earlayers.default_data.rendering import encode_mp3, equal_level
+from earlayers.default_data.rendering import equal_level
 from earlayers.errors import UserError
 from earlayers.files import replacing
 from earlayers.parallel import parallel_map
@@ -149,6 +152,15 @@ def cut(folder: Path, chosen: TrackExcerpt) -> str | None:
     with replacing(path) as temporary:
         temporary.write_bytes(encoded)
     return None
+
+
+def encode_mp3(samples: np.ndarray, rate_hz: int) -> bytes:
+    """Encode samples of shape (samples, channels) as MP3 at the rate that they have."""
+    import soundfile
+
+    written = io.BytesIO()
+    soundfile.write(written, samples, rate_hz, format="MP3")
+    return written.getvalue()
 
 
 def track_line(made: TrackExcerpt) -> TrackLine:

@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const percent = (share) => `${Math.round(100 * share)} %`;
 const decimal = (value) => Number(value.toFixed(2)).toString();
-// genres are keys: string_quartet reads better with a space
+// genres are keys: slip_jig reads better with a space
 export const spoken = (key) => key.replaceAll("_", " ");
 
 export function element(name, properties = {}, ...children) {
