@@ -88,7 +88,7 @@ class Variant(Settings):
     `layers` says how all layers together judge a clip: `joined` into one vector for one classifier, as
     everywhere in the tables, or `voted`, where a classifier of each layer has its vote. Beside the cell the
     hand-made features of `handmade` may be judged by the same classifier, and all of them on the targets of
-    `transfer_to`.
+    `transfer_to`; `datasets` has entries of its own, for targets that no stage of the pipeline uses.
     """
 
     question: str
@@ -100,6 +100,7 @@ class Variant(Settings):
     # a variant that says nothing of them has none: DVC watches the whole entry
     transfer_to: list[Key] = Field(default_factory=list)
     handmade: list[Key] = Field(default_factory=list)
+    datasets: dict[Key, Dataset] = Field(default_factory=dict)
     changes: dict[str, Any]
 
 
@@ -159,10 +160,11 @@ class Params(Settings):
                 ("transfer_to", "datasets", variant.transfer_to),
                 ("handmade", "handmade", variant.handmade),
             ):
-                for name in (name for name in names if name not in getattr(self, section)):
+                known = [*getattr(self, section), *(variant.datasets if field == "transfer_to" else ())]
+                for name in (name for name in names if name not in known):
                     yield (
                         ("variants", key, field),
-                        f"names {name!r}; {section} has {', '.join(getattr(self, section))}: name one of "
+                        f"names {name!r}; {section} has {', '.join(known)}: name one of "
                         "these, or remove the variant (`variants: {}` where none is left)",
                     )
             for field, names in (
@@ -369,6 +371,7 @@ def changed(content: Any, variant: Variant, name: str) -> Any:
         "handmade": variant.handmade,
     }
     content = copy.deepcopy(content)
+    content["datasets"] |= content["variants"].get(name, {}).get("datasets", {})
     content |= {
         "learn_on": [variant.dataset],
         "transfer_to": variant.transfer_to,

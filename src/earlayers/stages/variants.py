@@ -187,8 +187,9 @@ def _run_steps(listed: Sequence[Step], before: Any, after: Any, folder: Path) ->
 
 
 def _at(content: Any, path: str) -> Any:
+    """What stands at a path, None where nothing does: a dataset of the variant alone."""
     for key in path.split("."):
-        content = content[key]
+        content = content.get(key, {})
     return content
 
 
