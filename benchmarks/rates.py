@@ -23,13 +23,13 @@ from earlayers.learning.searches import with_values
 from earlayers.stages.speed import SpeedTask, train_fold
 
 OUTPUT = Path("results/benchmarks/rates.json")
-LONGEST_EPOCHS = 120
+LONGEST_EPOCHS = 100
 GRIDS: dict[str, tuple[str, list[Any]]] = {
-    "relu_sgd": ("optimizer.learning_rate", [0.01, 0.03, 0.1, 0.3]),
-    "relu_sgd_dropout": ("optimizer.learning_rate", [0.03, 0.1, 0.3]),
-    "sigmoid_sgd": ("optimizer.learning_rate", [0.1, 0.3, 1.0, 3.0]),
+    "relu_sgd": ("optimizer.learning_rate", [0.01, 0.03, 0.1]),
+    "relu_sgd_dropout": ("optimizer.learning_rate", [0.01, 0.03, 0.1]),
+    "sigmoid_sgd": ("optimizer.learning_rate", [0.1, 0.3, 1.0]),
     "sigmoid_hf": ("optimizer.damping", [0.1, 1.0, 10.0]),
-    "sigmoid_khf": ("optimizer.damping", ["auto", 1e-3]),
+    "sigmoid_khf": ("optimizer.batch_frames", [1000, 2000]),
 }
 
 

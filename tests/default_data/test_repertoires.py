@@ -129,6 +129,7 @@ def test_the_choice_does_not_depend_on_the_order_of_files():
 
 @pytest.mark.slow
 def test_the_data_card_has_the_clips_and_groups_that_are_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARLAYERS_JOBS", "1")  # workers would render: they do not see what is patched here
     monkeypatch.setattr(building, "render_mp3", lambda *_: b"")
     rows = {}
     for dataset in DEFAULT:

@@ -82,7 +82,7 @@ def test_parts_depend_on_seed_and_epoch_alone_and_come_to_all_frames():
 def test_a_whole_part_is_the_training_frames_in_their_order():
     assert make_part([40, 21, 1], 1.0) == list(range(62))
     (fold,) = make_folds()
-    drawn = fold.part_of_clips(1.0, torch.Generator().manual_seed(0))
+    drawn = fold.part_of_clips(fold.train_rows, 1.0, torch.Generator().manual_seed(0))
     assert torch.equal(drawn, fold.train_rows)
 
 
@@ -96,6 +96,21 @@ def test_every_optimizer_gets_the_part_of_the_epoch():
     run.epoch = 1
     assert not torch.equal(run.epoch_rows(), rows)
     assert torch.equal(train_part()[1], run.data.targets[run.epoch_rows()])
+
+
+def test_epochs_are_judged_by_the_middles_of_the_same_stretches():
+    (run,) = make_runs(make_folds(1))
+    assert torch.equal(run.valid_rows(), run.data.valid_rows)
+    run.epoch_fraction = 0.25
+    lengths = np.bincount(run.data.clips[run.data.valid_rows])
+    begin, middles = 0, []
+    for length in lengths[lengths > 0]:
+        count = max(1, round(length / 4))
+        middles += [begin + int((number + 0.5) * length / count) for number in range(count)]
+        begin += length
+    assert run.valid_rows().tolist() == run.data.valid_rows[middles].tolist()
+    (valid,) = WholeTable(run).val_dataloader()
+    assert torch.equal(valid[1], run.data.targets[run.valid_rows()])
 
 
 def test_stopped_folds_get_no_frames():

@@ -60,28 +60,29 @@ class FoldData:
         """
         return torch.sub(self.frames.index_select(0, rows), self.mean, out=out).div_(self.std)
 
-    def part_of_clips(self, fraction: float, chance: torch.Generator) -> Tensor:
-        """Training frames, evenly spread over every clip: one drawn from each of equal stretches.
+    def part_of_clips(self, rows: Tensor, fraction: float, chance: torch.Generator | None) -> Tensor:
+        """Frames evenly spread over every clip: one from each of equal stretches.
 
-        Neighbouring frames share half their samples, and are rarely both drawn.
+        Neighbouring frames share half their samples, and are rarely both taken.
 
         Args:
-            fraction: of a clip's n frames; round(fraction * n) are drawn, at least one.
-            chance: decides which, on the CPU whatever the device.
+            rows: of some clips, clip after clip and in their order.
+            fraction: of a clip's n frames; round(fraction * n) are taken, at least one.
+            chance: draws the place within a stretch, on the CPU whatever the device; None takes its middle.
 
         Returns:
-            Their numbers in the order of `train_rows`, int64; now and then a frame that two stretches share
-            comes twice.
+            Their numbers in the order of `rows`, int64; now and then a frame that two stretches share comes
+            twice.
         """
-        _, frames = torch.unique_consecutive(self.clips[self.train_rows].cpu(), return_counts=True)
-        drawn = (fraction * frames.double()).round().long().clamp(min=1)
-        clip = torch.repeat_interleave(torch.arange(len(frames)), drawn)
-        stretch = torch.arange(len(clip)) - (drawn.cumsum(0) - drawn)[clip]
-        within = stretch + torch.rand(len(clip), dtype=torch.float64, generator=chance)
+        _, frames = torch.unique_consecutive(self.clips[rows].cpu(), return_counts=True)
+        taken = (fraction * frames.double()).round().long().clamp(min=1)
+        clip = torch.repeat_interleave(torch.arange(len(frames)), taken)
+        stretch = torch.arange(len(clip)) - (taken.cumsum(0) - taken)[clip]
+        place = torch.rand(len(clip), dtype=torch.float64, generator=chance) if chance else 0.5
         # the sum may round up to the end of the clip
-        positions = (within * frames[clip] / drawn[clip]).long().minimum(frames[clip] - 1)
+        positions = ((stretch + place) * frames[clip] / taken[clip]).long().minimum(frames[clip] - 1)
         first = (frames.cumsum(0) - frames)[clip]
-        return self.train_rows[(first + positions).to(self.train_rows.device)]
+        return rows[(first + positions).to(rows.device)]
 
     def with_validation(self) -> FoldData:
         """The fold with its validation frames among those to train on.

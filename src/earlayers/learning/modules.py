@@ -163,7 +163,7 @@ class StackedSgdModule(FoldsModule):
         for run, measures, loss, hits in zip(
             self.runs, self.measures, total.tolist(), correct.tolist(), strict=True
         ):
-            count = len(run.data.valid_rows)
+            count = len(run.valid_rows())
             measures |= {"valid_loss": loss / count, "valid_accuracy": 100 * hits / count}
 
     def network_state(self, fold: int) -> dict[str, Tensor]:

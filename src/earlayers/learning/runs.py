@@ -32,7 +32,7 @@ class FoldRun:
         seed: of the fold.
         max_epochs: after which it stops.
         patience: epochs without a better validation accuracy after which it stops (paper section 3.1).
-        epoch_fraction: share of every clip's frames that an epoch sees; 1.0 for all.
+        epoch_fraction: share of every clip's frames that an epoch sees and is judged by; 1.0 for all.
         keep_last: take every epoch for the best so far, so that nothing stops early and the last is kept.
         epoch: epochs done.
         seconds: wall time of all of it; folds trained at once share it equally.
@@ -64,7 +64,14 @@ class FoldRun:
         if self.epoch_fraction == 1.0:
             return self.data.train_rows
         chance = generator(self.seed, Purpose.PART, self.epoch)
-        return self.data.part_of_clips(self.epoch_fraction, chance)
+        return self.data.part_of_clips(self.data.train_rows, self.epoch_fraction, chance)
+
+    def valid_rows(self) -> Tensor:
+        """Numbers of the frames that every epoch is judged by, in the order of the fold's, int64."""
+        if self.epoch_fraction == 1.0:
+            return self.data.valid_rows
+        # the same in every epoch, so that epochs can be compared
+        return self.data.part_of_clips(self.data.valid_rows, self.epoch_fraction, None)
 
     def record(self, measures: dict[str, float], weights: Callable[[], Weights]) -> dict[str, float]:
         """Add an epoch's row, keep its weights when they are the best so far, and decide whether to stop.
