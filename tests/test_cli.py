@@ -97,6 +97,7 @@ def test_ctrl_c_while_a_library_is_imported_is_130_and_a_line(tmp_path, library,
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "earlayers: interrupted\n")
 
 
+@pytest.mark.slow
 def test_a_fault_of_ours_ends_with_1_and_pythons_traceback(tmp_path):
     (tmp_path / "yaml.py").write_text("1 / 0")
     ended = earlayers("split", "scores", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))

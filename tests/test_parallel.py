@@ -49,6 +49,7 @@ def test_results_keep_the_order_of_the_items():
     assert found == [0, 1, 4, 9, 16, 25]
 
 
+@pytest.mark.slow
 def test_every_worker_is_another_process_with_one_thread():
     for threads, variable, process in parallel.parallel_map(
         threads_and_process, range(2), description="threads", processes=2
@@ -124,6 +125,7 @@ def test_a_wrong_device_is_refused_with_the_choices(monkeypatch):
     assert parallel.device() == "cpu"
 
 
+@pytest.mark.slow
 def test_the_parent_of_the_train_stage_loads_no_heavy_library():
     code = (
         "import sys, earlayers.stages.train, earlayers.parallel;"

@@ -50,6 +50,7 @@ def run(caplog, *options: str) -> str:
     return "\n".join(record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.slow
 def test_everything_about_the_folder_is_said(project, caplog):
     said = run(caplog)
     assert "data/my_music: 20 files of 3 genres" in said
@@ -61,6 +62,7 @@ def test_everything_about_the_folder_is_said(project, caplog):
     assert "  jazz/silent.wav: silent" in said
 
 
+@pytest.mark.slow
 def test_artists_in_two_genres_and_without_a_group_are_named(project, caplog):
     said = run(caplog)
     assert "2 artists or albums lie in more than one genre" in said
@@ -69,6 +71,7 @@ def test_artists_in_two_genres_and_without_a_group_are_named(project, caplog):
     assert "\x1b" not in said
 
 
+@pytest.mark.slow
 def test_nothing_is_changed_unless_asked(project, caplog):
     before = Path("params.yaml").read_bytes()
     said = run(caplog)
@@ -78,6 +81,7 @@ def test_nothing_is_changed_unless_asked(project, caplog):
     assert said.endswith("then: dvc repro")
 
 
+@pytest.mark.slow
 def test_written_it_is_valid_and_nothing_else_has_changed(project, caplog):
     before = Path("params.yaml").read_text().splitlines()
     run(caplog, "--write", "--transfer-to")
@@ -98,6 +102,7 @@ def count_of_networks_and_baselines():
     return len(settings.methods) * len(settings.hidden_units), len(settings.handmade)
 
 
+@pytest.mark.slow
 def test_what_then_runs_is_counted(project, caplog):
     said = run(caplog)
     # a training for every method and size; the baselines more in the table; each network describes tunes once
@@ -108,6 +113,7 @@ def test_what_then_runs_is_counted(project, caplog):
     assert "transfer_to: networks trained on others describe it" in said
 
 
+@pytest.mark.slow
 def test_a_target_that_cannot_fill_the_folds_of_transfer_is_told(project, caplog):
     content = params.read()
     content["transfer"]["folds"] = 8
@@ -116,6 +122,7 @@ def test_a_target_that_cannot_fill_the_folds_of_transfer_is_told(project, caplog
     assert "transfer.folds is 8, and a genre has 6 groups: lower it to 6 in params.yaml" in said
 
 
+@pytest.mark.slow
 def test_not_learned_on_it_is_trained_nothing(project, caplog):
     said = run(caplog, "--no-learn-on", "--transfer-to", "--write")
     rows = sum(count_of_networks_and_baselines())
@@ -123,6 +130,7 @@ def test_not_learned_on_it_is_trained_nothing(project, caplog):
     assert params.load().learn_on == ["scores"]
 
 
+@pytest.mark.slow
 def test_a_name_that_is_there_already_is_refused(project, caplog):
     run(caplog, "--write")
     assert main(["init-dataset", "my_music"]) == 2
@@ -149,6 +157,7 @@ def test_too_few_files_for_three_folds_are_refused_before_any_is_read(project, c
     assert "my_music/rock holds 2 tracks, 3 parts need at least 3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_data_refuses_what_frames_would_refuse(project, caplog):
     from earlayers.default_data.commands import look_for
 

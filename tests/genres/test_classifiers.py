@@ -42,6 +42,7 @@ def blobs(seed, rows=400, genres=4):
     return (generator.normal(size=(rows, 8)) + centres[targets]).astype(np.float32), targets
 
 
+@pytest.mark.slow
 def test_trees_grown_by_intelex_make_a_plain_forest_as_good_as_scikit_learns():
     settings = FOREST.model_copy(update={"trees": 60})
     ask, truth = blobs(99, rows=2000)

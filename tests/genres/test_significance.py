@@ -57,6 +57,7 @@ def test_every_pair_of_results_is_compared_and_corrected_together():
     assert found.loc[("a", "c"), "p_holm"] == 1
 
 
+@pytest.mark.slow
 def test_the_interval_of_single_clips_is_the_binomial_one():
     found = significance.accuracy_interval(right_and_wrong([1] * 280 + [0] * 120), resamples=20000)
     deviation = 100 * np.sqrt(0.7 * 0.3 / 400)

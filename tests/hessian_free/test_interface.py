@@ -191,6 +191,7 @@ class Attention(nn.Module):
         return self.head(self.encoder(x).mean(1))
 
 
+@pytest.mark.slow
 def test_a_stock_transformer_layer_trains() -> None:
     torch.manual_seed(1)
     x, t = torch.randn(40, 5, 8), torch.randint(3, (40,))
@@ -202,6 +203,7 @@ def test_a_stock_transformer_layer_trains() -> None:
     assert loss(model.eval()(x), t).item() < 0.8 * before
 
 
+@pytest.mark.slow
 def test_the_products_of_attention_are_exact() -> None:
     torch.manual_seed(1)
     x, t = torch.randn(3, 4, 8, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)

@@ -184,6 +184,7 @@ class Plain(nn.Module):
         return x + self.shift
 
 
+@pytest.mark.slow
 def test_a_parameter_without_a_rule_has_a_diagonal_of_the_right_expectation() -> None:
     x, t = torch.randn(50, 3, dtype=torch.float64), torch.rand(50, 3, dtype=torch.float64)
     model = Plain()

@@ -163,6 +163,7 @@ SLOW_CONVOLUTION = pytest.param(Convolution, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("make", [lambda: make_network((6, 8, 3)), SLOW_CONVOLUTION])
+@pytest.mark.slow
 def test_chunk_size_does_not_change_the_trajectory(make) -> None:
     x, t = make_data(50, 6, 3, "softmax")
     ends = []

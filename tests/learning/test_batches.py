@@ -68,6 +68,7 @@ def test_an_epoch_sees_its_part_of_every_clip_one_frame_of_each_stretch():
     assert rows == []
 
 
+@pytest.mark.slow
 def test_parts_depend_on_seed_and_epoch_alone_and_come_to_all_frames():
     first = make_part([40, 20], 0.25, seed=1, epoch=2)
     assert make_part([40, 20], 0.25, seed=1, epoch=2) == first

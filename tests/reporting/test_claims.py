@@ -206,6 +206,7 @@ def clips(right):
     return pd.DataFrame(table | {"genre": "jig", "predicted": predicted})
 
 
+@pytest.mark.slow
 def test_the_smallest_difference_and_the_p_value_follow_from_the_normal_distribution():
     # 100 of 1000 clips gained and 70 lost: the mean of 100 ones, 70 minus ones, 830 zeros
     better, other = clips([1] * 100 + [0] * 900), clips([0] * 100 + [1] * 70 + [0] * 830)

@@ -64,6 +64,7 @@ def test_filters_are_sorted_by_their_strongest_band_whatever_its_sign():
     assert by_centre(weights).tolist() == [3, 1, 2, 0]
 
 
+@pytest.mark.slow
 def test_two_clouds_far_apart_stay_two_clouds_on_the_map():
     random = np.random.default_rng(0)
     vectors = np.concatenate([random.normal(size=(30, 8)), random.normal(10, size=(30, 8))])

@@ -180,6 +180,7 @@ def test_vectors_are_written_as_lists_of_json(project):
 
 
 class TestPictures:
+    @pytest.mark.slow
     def test_no_name_costs_a_picture_or_hides_it_or_takes_another_s_place(self, project, music):
         names = [
             "Too $hort - Money_$.mp3",
@@ -260,6 +261,7 @@ class TestNamesAreData:
         printed = "".join(capsys.readouterr())
         assert not set("\x1b\x07\u202e") & set(printed)
 
+    @pytest.mark.slow
     def test_bytes_that_are_no_utf8_are_shown_as_escapes(self, music):
         file = os.fsencode(music) + b"/caf\xe9.wav"
         try:

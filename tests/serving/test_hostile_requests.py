@@ -89,6 +89,7 @@ CELLS = st.one_of(
 
 @SOME
 @given(audio=st.lists(CELLS, min_size=1, max_size=3))
+@pytest.mark.slow
 def test_any_body_gets_a_row_an_item_that_json_can_hold(model, audio):
     table = requests.answer(model, audio)
     check(table, len(audio))
@@ -98,6 +99,7 @@ def test_any_body_gets_a_row_an_item_that_json_can_hold(model, audio):
 
 @SOME
 @given(content=SPOILT, ending=st.sampled_from((".wav", ".mp3", ".flac", ".ogg", "", ".txt")))
+@pytest.mark.slow
 def test_any_file_gets_its_row_from_predict(model, content, ending):
     file = Path(f"file{ending}")
     file.write_bytes(content)

@@ -144,6 +144,7 @@ def test_many_files_come_back_in_order(project, monkeypatch):
     assert table["p_low"].tolist() == alone
 
 
+@pytest.mark.slow
 def test_a_timeline_is_drawn_for_every_readable_file(project):
     write_tone(Path("one/x.wav"), 6.0)
     write_tone(Path("two/x.wav"), 6.0)

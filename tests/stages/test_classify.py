@@ -124,6 +124,7 @@ def test_the_forest_of_the_best_validated_layer_is_kept_and_gives_the_cells_own_
             np.testing.assert_allclose(found, probabilities[of_clip].mean(axis=0))
 
 
+@pytest.mark.slow
 def test_the_same_files_come_out_byte_for_byte_a_second_time(learned):
     written = [
         paths.result("classify", CELL),

@@ -100,6 +100,7 @@ def test_an_unknown_baseline_is_answered_with_those_there_are(project):
         features.run_handmade("scores", "chroma")
 
 
+@pytest.mark.slow
 def test_a_front_end_of_its_own_gets_frames_of_its_own(project):
     from earlayers.audio.decoding import decode
     from earlayers.audio.framing import Mel

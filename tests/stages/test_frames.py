@@ -135,6 +135,7 @@ def test_renamed_files_are_named_by_the_stage_and_by_data(mine, caplog, capsys, 
     assert "data/mine/c holds no sound file that is read here (10 .webm)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_gtzan_with_its_corrupt_clip_gives_all_the_others(workplace, caplog):
     write_params(workplace, layout="gtzan")
     make_corpus(workplace / "made", genres=("blues", "jazz"), clips=20, seconds=5.6, extension="au")

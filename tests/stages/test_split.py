@@ -136,6 +136,7 @@ def test_dvc_makes_the_folds_anew_when_a_list_changes_and_not_otherwise(tmp_path
     assert (tmp_path / "build/splits/scores.csv").read_bytes() != before
 
 
+@pytest.mark.slow
 def test_the_stage_starts_without_torch():
     heavy = "{'torch', 'sklearn', 'mlflow'}"
     code = f"import sys, earlayers.stages.split; sys.exit(bool({heavy} & set(sys.modules)))"

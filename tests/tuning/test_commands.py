@@ -149,6 +149,7 @@ def test_the_best_values_reach_params_yaml_and_the_study_is_still_the_same(proje
     assert "nothing to do" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_best_point_of_the_grid_reaches_params_yaml_too(project):
     with pytest.raises(UserError, match=r"-grid\.yaml is missing: run `earlayers tune-paper scores"):
         commands.tune_apply("scores", "relu_sgd", 6, grid=True)

@@ -20,6 +20,7 @@ from .conftest import RATE
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
 
 
+@pytest.mark.slow
 def test_a_trial_without_a_sign_of_life_is_given_up_and_queued_again(make_job, monkeypatch):
     monkeypatch.setattr(storage, "MISSED_HEARTBEATS", 1)
     job = make_job()

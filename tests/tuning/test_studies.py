@@ -80,6 +80,7 @@ def test_the_paper_is_not_tried_twice_when_a_study_goes_on(make_job):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
+@pytest.mark.slow
 def test_one_seed_gives_one_study_and_another_seed_another(make_job, tmp_path, sampler):
     def study(name, seed):
         job = make_job(storage=f"sqlite:///{tmp_path / name}.db", sampler=sampler, seed=seed)
@@ -288,6 +289,7 @@ def test_other_choices_begin_a_study_of_their_own_and_say_so(make_job, caplog):
     assert len(spent(study)) == len(spent(open_study(narrow))) == 3
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_and_the_page_needs_no_network(make_job):
     job = make_job(objectives=["accuracy", "seconds"])
     study = run(job, 20)
@@ -332,6 +334,7 @@ def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):
     assert left.get_xscale() == "log"
 
 
+@pytest.mark.slow
 def test_the_value_that_matters_is_ranked_first_and_few_trials_rank_nothing(make_job):
     job = make_job(objectives=["accuracy", "seconds"])
     assert "param_importances" not in figures.draw(run(job, 10), job)
