@@ -2,10 +2,10 @@
 
     python benchmarks/rates.py [--units 50 200] [--folds 2] [--methods ...]
 
-writes results/benchmarks/rates.json: for every size, method and value the best accuracy on validation frames,
-and the CPU seconds to the goal, which is what the least good of the methods reaches with its best value, as
-in the claims on speed. Nothing is asked of test clips. The values of `methods` and `speed` in params.yaml are
-chosen from it (docs/decisions.md). A value that stands in the file already is not trained again.
+writes results/benchmarks/rates.json and the table of docs/tuning.md: for every size, method and value the
+best accuracy on validation frames, and the CPU seconds to the goal, which is what the least good of the
+methods reaches with its best value, as in the claims on speed. Nothing is asked of test clips. The values of
+`methods` and `speed` in params.yaml are chosen from it. A value that stands in the file already is not trained again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from earlayers import parallel, params
 from earlayers.cells import name_of
 from earlayers.files import write_json
 from earlayers.learning.searches import with_values
+from earlayers.reporting.readme import replace_block
+from earlayers.reporting.tables import pipes
 from earlayers.stages.speed import SpeedTask, train_fold
 
+DOCS = Path("docs/tuning.md")
 OUTPUT = Path("results/benchmarks/rates.json")
 LONGEST_EPOCHS = 100
 GRIDS: dict[str, tuple[str, list[Any]]] = {
@@ -58,9 +61,9 @@ def to_goal(fold: dict[str, Any], goal: float) -> float | None:
     return reached[0] if reached else None
 
 
-def summary(courses: dict[str, Any]) -> list[str]:
-    """A line for every value: accuracy, seconds to the goal, epochs, how its folds ended."""
-    lines = []
+def table(courses: dict[str, Any]) -> str:
+    """A line for every value: accuracy, seconds to the goal, epochs, how its folds ended; as Markdown."""
+    lines = [["units", "method", "value", "best, % of validation frames", "CPU s to the goal", "epochs"]]
     for units, methods in courses.items():
         tops = {method: [best(folds) for folds in values.values()] for method, values in methods.items()}
         count = min(len(folds) for by_value in tops.values() for folds in by_value)
@@ -70,11 +73,11 @@ def summary(courses: dict[str, Any]) -> list[str]:
         for method, values in methods.items():
             for value, folds in values.items():
                 seconds = [to_goal(fold, goal) for fold, goal in zip(folds, goals, strict=False)]
-                shown = "never" if None in seconds else f"{statistics.fmean(map(float, seconds)):.1f} s"
-                ends = "/".join(f"{fold['epochs']} {fold['stopped']}" for fold in folds)
-                accuracy = statistics.fmean(best(folds))
-                lines.append(f"{units} {method} {value}: {accuracy:.2f} %, to the goal {shown}; {ends}")
-    return lines
+                shown = "–" if None in seconds else f"{statistics.fmean(map(float, seconds)):.1f}"
+                ends = ", ".join(f"{fold['epochs']}" + "*" * (fold["stopped"] == "limit") for fold in folds)
+                accuracy = f"{statistics.fmean(best(folds)):.1f}"
+                lines.append([units, f"`{method}`", value.replace("_", " "), accuracy, shown, ends])
+    return pipes(lines[0], lines[1:], ["r", "l", "l"])
 
 
 def main() -> None:
@@ -86,9 +89,10 @@ def main() -> None:
     parser.add_argument("--units", type=int, nargs="+", default=settings.hidden_units)
     parser.add_argument("--methods", nargs="+", choices=list(GRIDS), default=list(GRIDS))
     parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="train nothing, write the table anew")
     arguments = parser.parse_args()
     courses = json.loads(OUTPUT.read_text())["courses"] if OUTPUT.exists() else {}
-    for units in arguments.units:
+    for units in () if arguments.table else arguments.units:
         for method in arguments.methods:
             kept = courses.setdefault(str(units), {}).setdefault(method, {})
             for value, tasks in tasks_of(settings, method, units, arguments.folds).items():
@@ -98,7 +102,9 @@ def main() -> None:
                     )
                     facts = {"dataset": settings.speed.dataset, "training": settings.training.model_dump()}
                     write_json(OUTPUT, facts | {"courses": courses})
-    print("\n".join(summary(courses)))
+    page = DOCS.read_text(encoding="utf-8")
+    DOCS.write_text(replace_block(page, "rates", table(courses)), encoding="utf-8")
+    print(table(courses))
 
 
 if __name__ == "__main__":
