@@ -5,7 +5,7 @@
 writes results/benchmarks/rates.json and the table of docs/tuning.md: for every size, method and value the
 best accuracy on validation frames, and the CPU seconds to the goal, which is what the least good of the
 methods reaches with its best value, as in the claims on speed. Nothing is asked of test clips. The values of
-`methods` and `speed` in params.yaml are chosen from it. A value that stands in the file already is not trained again.
+`methods` and `speed` in params.yaml are chosen from it. What stands in the file already is not trained again.
 """
 
 from __future__ import annotations
