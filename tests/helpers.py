@@ -69,6 +69,14 @@ def make_corpus(
     return sorted(row["path"] for row in rows)
 
 
+def learn_from_few_frames(content: dict[str, Any]) -> None:
+    """Let an epoch see every frame, in small minibatches: a few seconds of tones are soon learned."""
+    content["training"]["epoch_fraction"] = 1.0
+    for method in content["methods"].values():
+        if method["optimizer"]["name"] == "sgd":
+            method["optimizer"]["batch_frames"] = 20
+
+
 def write_params(folder: Path, **changes: Any) -> None:
     """Write the repository's params.yaml for two small datasets of the user's own.
 
@@ -82,4 +90,5 @@ def write_params(folder: Path, **changes: Any) -> None:
     content["datasets"] = {"mine": plain | changes, "target": plain}
     content |= {"learn_on": ["mine"], "transfer_to": ["target"], "variants": {}}
     content["audio"] |= {"clip_seconds": 6.0, "min_seconds": 5.5}
+    learn_from_few_frames(content)
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.helpers import make_corpus
+from tests.helpers import learn_from_few_frames, make_corpus
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = (
@@ -45,6 +45,7 @@ def tiny_params() -> dict:
         if variant["method"] in content["methods"]
     }
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
+    learn_from_few_frames(content)
     content["classifiers"]["random_forest"] |= {
         "trees": 10,
         "window_trees": 10,
