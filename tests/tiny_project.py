@@ -42,7 +42,7 @@ def tiny_params() -> dict:
     content["variants"] = {
         name: variant
         for name, variant in content["variants"].items()
-        if variant["method"] in content["methods"]
+        if variant["method"] in content["methods"] and not variant.get("handmade")
     }
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
     learn_from_few_frames(content)
