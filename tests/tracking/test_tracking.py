@@ -79,7 +79,8 @@ def test_a_training_is_a_run_with_its_folds_as_children_and_their_curves(project
     tracking.log_cell("train", CELL)
     run = runs("train")[CELL]
     assert run.data.metrics == {"best_acc": 62.5, "best_std": 2.1213, "sec": 2.5, "epochs": 3.0}
-    assert run.data.params["optimizer.learning_rate"] == "0.01"
+    rate = params.load().methods[METHOD].optimizer.learning_rate
+    assert run.data.params["optimizer.learning_rate"] == str(rate)
     assert run.data.params["frames.hop_samples"] == "512"
     assert "classifier.trees" not in run.data.params
     assert run.data.tags["method"] == "relu_sgd"
