@@ -14,6 +14,19 @@ import yaml
 ROOT = Path(__file__).parent.parent
 
 
+def searching(examples: int) -> Any:
+    """How hypothesis looks for trouble here: always the same examples, however slow the machine is."""
+    from hypothesis import HealthCheck, settings  # two seconds, which most tests can do without
+
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
 def tone(
     frequency_hz: float, seconds: float, sample_rate_hz: int = 22050, *, noise: float = 0.0, seed: int = 0
 ) -> np.ndarray:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import csv
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from earlayers import paths
@@ -35,6 +38,16 @@ def write_params(folder: Path, **changes: object) -> dict:
     content |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return content
+
+
+@contextmanager
+def modelled(folder: Path, folds: int = 2) -> Iterator[None]:
+    """Be in a project that has models of one cell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_project(folder, METHOD)
+        write_models(folds=folds)
+        yield
 
 
 def spread(*values: float) -> dict[str, float]:

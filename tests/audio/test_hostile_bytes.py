@@ -11,23 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from earlayers.audio.decoding import Unreadable, decode
-from tests.helpers import tone
+from tests.helpers import searching, tone
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 RATE = 22050
 KINDS = ("WAV", "FLAC", "OGG", "MP3", "AU")
 LONGEST = 10.0  # seconds for one file of a tenth of a second, on a busy machine
-MANY = settings(
-    max_examples=400,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+MANY = searching(400)
 
 
 @cache

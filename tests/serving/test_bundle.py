@@ -35,10 +35,7 @@ NETWORK, FOREST = paths.fold(CELL, 1), paths.fold(CLASSIFIED, 1)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        synthetic.write_project(folder, synthetic.METHOD)
-        synthetic.write_models()
+    with synthetic.modelled(folder):
         soundfile.write("clip.wav", tone(440.0, 14.0, noise=0.05), 22050)
         commands.export(bundle=BUNDLE)
     return folder

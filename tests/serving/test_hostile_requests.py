@@ -12,32 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from earlayers import paths
 from earlayers.serving import prediction, predictor, requests
 from tests import synthetic
-from tests.helpers import tone
+from tests.helpers import searching, tone
 
 pytestmark = pytest.mark.faults
 KINDS = ("WAV", "FLAC", "OGG", "MP3")
-SOME = settings(
-    max_examples=50,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+SOME = searching(50)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("model")
-        patch.chdir(folder)
-        synthetic.write_project(folder, synthetic.METHOD)
-        synthetic.write_models(folds=1)
+    with synthetic.modelled(tmp_path_factory.mktemp("model"), folds=1):
         yield predictor.load(paths.fold(synthetic.CELL, 0), paths.fold(synthetic.CLASSIFIED, 0))
 
 

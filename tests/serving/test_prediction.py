@@ -33,10 +33,7 @@ NETWORK, FOREST = paths.fold(CELL, 1), paths.fold(CLASSIFIED, 1)
 def made(tmp_path_factory):
     """A project with two folds of one cell; copied for tests that damage it."""
     folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        synthetic.write_project(folder, synthetic.METHOD)
-        synthetic.write_models()
+    with synthetic.modelled(folder):
         write_tone(Path("clip.wav"), seconds=14.0)
     return folder
 

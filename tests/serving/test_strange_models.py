@@ -27,10 +27,7 @@ NETWORK, FOREST = Path("fold/network"), Path("fold/forest")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        synthetic.write_project(folder, synthetic.METHOD)
-        synthetic.write_models(folds=1)
+    with synthetic.modelled(folder, folds=1):
         shutil.move(paths.fold(synthetic.CELL, 0), NETWORK)
         shutil.move(paths.fold(synthetic.CLASSIFIED, 0), FOREST)
         soundfile.write("clip.wav", tone(440.0, 6.0, noise=0.05), 22050)
