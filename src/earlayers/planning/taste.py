@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ def run() -> str:
     from earlayers.stages import classify, features, frames, split, train
 
     content = parameters(params.read())
-    params.validate(content, f"{FOLDER / paths.PARAMS} (cut down from {paths.PARAMS})")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     params.write(content, FOLDER / paths.PARAMS)
@@ -64,15 +62,24 @@ def parameters(content: Any) -> dict[str, Any]:
     Raises:
         UserError: when params.yaml lacks a part of them.
     """
-    cut = copy.deepcopy(content)
     parts = {"datasets": DATASET, "methods": METHOD, "handmade": HANDMADE, "classifiers": FOREST}
     for section, key in parts.items():
-        cut[section] = {key: params.entry(cut[section], key, section)}
-    cut |= {"learn_on": [DATASET], "transfer_to": [], "hidden_units": [UNITS], "tune": {}, "variants": {}}
-    cut["datasets"][DATASET]["split"] = {"name": "grouped", "folds": FOLDS, "seed": 0}
-    cut["methods"][METHOD]["max_epochs"] = EPOCHS
-    cut["classifiers"][FOREST]["trees"] = TREES
-    return cut
+        params.entry(content[section], key, section)
+    few = params.Variant(
+        question="what does a row look like?",
+        dataset=DATASET,
+        method=METHOD,
+        hidden_units=UNITS,
+        classifier=FOREST,
+        layers="joined",
+        handmade=[HANDMADE],
+        changes={
+            f"datasets.{DATASET}.split": {"name": "grouped", "folds": FOLDS, "seed": 0},
+            f"methods.{METHOD}.max_epochs": EPOCHS,
+            f"classifiers.{FOREST}.trees": TREES,
+        },
+    )
+    return params.changed(content, few, "taste")
 
 
 def link_clips(source: Path, place: Path) -> None:
