@@ -202,8 +202,9 @@ def check(network: Path, forest: Path) -> Facts:
     weights = checking.read(network / WEIGHTS, DECIDING[WEIGHTS])
     if facts.passport is not None:
         folders = {name: network if name in (NETWORK, WEIGHTS) else forest for name in DECIDING}
-        content = {name: checking.read(folders[name] / name, most) for name, most in DECIDING.items()}
-        if facts.passport.sha256 != checksum(content):
+        others = {name: most for name, most in DECIDING.items() if name != WEIGHTS}
+        content = {name: checking.read(folders[name] / name, most) for name, most in others.items()}
+        if facts.passport.sha256 != checksum(content | {WEIGHTS: weights}):
             raise ValueError("its checksum does not fit its content")
         said = facts.passport.dataset, facts.passport.fold, facts.passport.layer
         if said != (facts.network.dataset, facts.network.fold, facts.forest.layer):
