@@ -116,7 +116,7 @@ def test_an_experiment_runs_its_own_cells_and_what_changed_reads_as_a_table(proj
         "report",
     ]
     assert json.loads(project.run("dvc", "params", "diff", "--json")) == {
-        "params.yaml": {name: {"old": 0.01, "new": 0.5, "diff": 0.49}}
+        "params.yaml": {name: {"old": 0.03, "new": 0.5, "diff": 0.47}}
     }
     changed = json.loads(project.run("dvc", "metrics", "diff", "--json"))
     # so small a corpus may be judged alike by both; then there is no difference to tell
