@@ -11,7 +11,9 @@ methods reaches with its best value, as in the claims on speed. Nothing is asked
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -27,23 +29,30 @@ from earlayers.stages.speed import SpeedTask, train_fold
 DOCS = Path("docs/tuning.md")
 OUTPUT = Path("results/benchmarks/rates.json")
 LONGEST_EPOCHS = 100
-GRIDS: dict[str, tuple[str, list[Any]]] = {
-    "relu_sgd": ("optimizer.learning_rate", [0.01, 0.03, 0.1]),
-    "relu_sgd_dropout": ("optimizer.learning_rate", [0.01, 0.03, 0.1]),
-    "sigmoid_sgd": ("optimizer.learning_rate", [0.1, 0.3, 1.0]),
-    "sigmoid_hf": ("optimizer.damping", [0.1, 1.0, 10.0]),
-    "sigmoid_khf": ("optimizer.batch_frames", [1000, 2000]),
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "relu_sgd": {"learning_rate": [0.03, 0.1], "learning_rate_decay": [1.0, 0.96]},
+    "relu_sgd_dropout": {"learning_rate": [0.03, 0.1], "learning_rate_decay": [1.0, 0.96]},
+    "sigmoid_sgd": {"learning_rate": [0.3, 1.0], "learning_rate_decay": [1.0, 0.96]},
+    "sigmoid_hf": {"curvature_fraction": [0.25, 0.125, 0.0625], "cg_max_iterations": [25]},
+    "sigmoid_khf": {"batch_frames": [500, 1000, 2000]},
 }
 
 
+def settings_of(method: str) -> list[dict[str, Any]]:
+    """Every combination of the values of a method's grid."""
+    grid = GRIDS[method]
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
 def tasks_of(settings: params.Params, method: str, units: int, folds: int) -> dict[str, list[SpeedTask]]:
-    """A task for every value of the method's grid and every fold."""
-    path, values = GRIDS[method]
+    """A task for every setting of the method's grid and every fold."""
     tasks = {}
-    for value in values:
-        changed = with_values(settings.methods[method], {path: value, "max_epochs": LONGEST_EPOCHS})
-        cell = name_of("rates", settings.speed.dataset, method, units, str(value).replace(".", "_"))
-        tasks[f"{path.rsplit('.')[-1]} {value}"] = [
+    for values in settings_of(method):
+        changes = {f"optimizer.{name}": value for name, value in values.items()}
+        changed = with_values(settings.methods[method], changes | {"max_epochs": LONGEST_EPOCHS})
+        setting = ", ".join(f"{name} {value}" for name, value in values.items())
+        cell = name_of("rates", settings.speed.dataset, method, units, re.sub(r"\W+", "_", setting))
+        tasks[setting] = [
             SpeedTask(settings.training, settings.speed.dataset, changed, units, cell, fold)
             for fold in range(folds)
         ]
@@ -89,6 +98,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, nargs="+", default=settings.hidden_units)
     parser.add_argument("--methods", nargs="+", choices=list(GRIDS), default=list(GRIDS))
     parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--only", default="", help="a regular expression: train these settings alone")
     parser.add_argument("--table", action="store_true", help="train nothing, write the table anew")
     arguments = parser.parse_args()
     courses = json.loads(OUTPUT.read_text())["courses"] if OUTPUT.exists() else {}
@@ -96,7 +106,7 @@ def main() -> None:
         for method in arguments.methods:
             kept = courses.setdefault(str(units), {}).setdefault(method, {})
             for value, tasks in tasks_of(settings, method, units, arguments.folds).items():
-                if value not in kept:
+                if value not in kept and re.search(arguments.only, value):
                     kept[value] = parallel.parallel_map(
                         train_fold, tasks, description=f"{method} {units} {value}"
                     )

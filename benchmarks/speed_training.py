@@ -62,12 +62,14 @@ def relu_sgd(batch_frames: int) -> Method:
             "optimizer": {
                 "name": "sgd",
                 "learning_rate": RATE,
+                "learning_rate_decay": 1.0,
                 "momentum": 0.0,
                 "weight_decay": 0.0,
                 "batch_frames": batch_frames,
             },
             "max_epochs": 1,
             "patience": 1,
+            "min_delta": 0.0,
         }
     )
 

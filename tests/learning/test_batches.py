@@ -100,8 +100,8 @@ def test_every_optimizer_gets_the_part_of_the_epoch():
 
 
 def test_epochs_are_judged_by_the_middles_of_the_same_stretches():
-    (run,) = make_runs(make_folds(1))
-    assert torch.equal(run.valid_rows(), run.data.valid_rows)
+    (whole,), (run,) = make_runs(make_folds(1)), make_runs(make_folds(1))
+    assert torch.equal(whole.valid_rows, whole.data.valid_rows)
     run.epoch_fraction = 0.25
     lengths = np.bincount(run.data.clips[run.data.valid_rows])
     begin, middles = 0, []
@@ -109,9 +109,9 @@ def test_epochs_are_judged_by_the_middles_of_the_same_stretches():
         count = max(1, round(length / 4))
         middles += [begin + int((number + 0.5) * length / count) for number in range(count)]
         begin += length
-    assert run.valid_rows().tolist() == run.data.valid_rows[middles].tolist()
+    assert run.valid_rows.tolist() == run.data.valid_rows[middles].tolist()
     (valid,) = WholeTable(run).val_dataloader()
-    assert torch.equal(valid[1], run.data.targets[run.valid_rows()])
+    assert torch.equal(valid[1], run.data.targets[run.valid_rows])
 
 
 def test_stopped_folds_get_no_frames():

@@ -92,6 +92,20 @@ def test_folds_trained_at_once_equal_folds_trained_alone_bit_for_bit(name, fract
         assert weights_equal(first, second)
 
 
+def test_the_rate_falls_by_its_factor_from_epoch_to_epoch():
+    (data,) = make_folds(1)
+    plain, halved, stopped = (
+        train(data, make_method({"learning_rate_decay": decay}, max_epochs=3)).history
+        for decay in (1.0, 0.5, 1.0e-12)
+    )
+    assert plain[0]["valid_loss"] == halved[0]["valid_loss"] == stopped[0]["valid_loss"]
+    # all but no rate is left for the second epoch
+    assert stopped[2]["valid_loss"] == pytest.approx(stopped[0]["valid_loss"], rel=1e-6)
+    # the second epoch moves half as far to first order
+    moved = [curve[1]["valid_loss"] - curve[0]["valid_loss"] for curve in (plain, halved)]
+    assert moved[1] / moved[0] == pytest.approx(0.5, abs=0.15)
+
+
 def test_folds_stop_at_their_own_time():
     folds = make_folds(3)
     method = make_method(max_epochs=30, patience=2)

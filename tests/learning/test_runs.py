@@ -9,9 +9,11 @@ from earlayers.learning.runs import FoldRun
 from tests.learning.tiny import make_folds
 
 
-def follow(scores: list[tuple[float, float]], patience: int = 2, max_epochs: int = 20) -> tuple[FoldRun, int]:
+def follow(
+    scores: list[tuple[float, float]], patience: int = 2, max_epochs: int = 20, min_delta: float = 0.0
+) -> tuple[FoldRun, int]:
     """Feed (accuracy, loss) epoch by epoch until the run stops; weights are the number of the epoch."""
-    run = FoldRun(make_folds()[0], 0, max_epochs, patience)
+    run = FoldRun(make_folds()[0], 0, max_epochs, patience, min_delta=min_delta)
     for epoch, (accuracy, loss) in enumerate(scores, 1):
         measures = {"train_loss": 1.0, "valid_loss": loss, "valid_accuracy": accuracy}
         run.record(measures, lambda epoch=epoch: {"epoch": epoch})
@@ -24,6 +26,14 @@ def test_training_stops_after_patience_and_keeps_the_best_weights():
     run, epochs = follow([(50, 1), (60, 1), (55, 1), (59, 1), (99, 1)])
     assert (epochs, run.stopped, run.best_epoch) == (4, "patience", 2)
     assert run.best_weights == {"epoch": 2}
+
+
+def test_gains_below_min_delta_do_not_prolong_a_training_but_its_best_weights_are_kept():
+    scores = [(50.0, 1), (50.2, 1), (50.4, 1), (50.6, 1), (50.7, 1), (50.8, 1), (50.9, 1), (99, 1)]
+    run, epochs = follow(scores, patience=3, min_delta=0.5)
+    # 50.6 counts, since it is 0.6 above the 50.0 that counted last
+    assert (epochs, run.stopped, run.best_epoch) == (7, "patience", 7)
+    assert follow(scores, patience=3)[1] == len(scores)
 
 
 def test_equal_accuracies_are_told_apart_by_the_loss():

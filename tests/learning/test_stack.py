@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -132,6 +133,29 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
         assert mask.mean().item() == pytest.approx(1, abs=0.01)
     assert (frames[..., :-1] == 0).double().mean().item() == pytest.approx(0.5, abs=0.01)
     assert frames[..., -1].eq(1).all()
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_folds_of_different_rates_get_bit_for_bit_what_each_gets_alone(momentum):
+    method = make_method({"momentum": momentum, "weight_decay": 0.1})
+    networks, (frames, classes) = make_networks(method, 3), make_frames(3)
+
+    def trained(folds: slice, rates: list[float]) -> list[dict[str, Tensor]]:
+        stack = Stack(networks[folds], "softmax")
+        batches = Batches(frames[folds], classes[folds], [None] * 3, BATCH)
+        logits = aligned(*batches.classes.shape, GENRES, like=frames)
+        everything = slice(0, len(rates))
+        closure = partial(stack.descend, everything, batches, logits)
+        make_optimizer(method, stack).step(closure, folds=everything, rates=rates)
+        return [stack.network_state(fold) for fold in range(len(rates))]
+
+    rates = [0.1, 0.05, 0.1]
+    together = trained(slice(0, 3), rates)
+    for fold, rate in enumerate(rates):
+        (alone,) = trained(slice(fold, fold + 1), [rate])
+        assert all(torch.equal(alone[name], together[fold][name]) for name in alone)
+    assert not torch.equal(together[0]["layers.0.weight"], trained(slice(0, 1), [0.05])[0]["layers.0.weight"])
 
 
 # several threads would cut a softmax where the size of the stack says

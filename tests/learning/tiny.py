@@ -7,7 +7,14 @@ import torch
 from earlayers.learning.folds import FoldData
 from earlayers.learning.methods import Method
 
-SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "batch_frames": 16}
+SGD = {
+    "name": "sgd",
+    "learning_rate": 0.1,
+    "learning_rate_decay": 0.9,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "batch_frames": 16,
+}
 HESSIAN_FREE = {
     "name": "hessian_free",
     "damping": 1.0,
@@ -42,6 +49,7 @@ def make_method(optimizer: dict | None = None, **changes: object) -> Method:
         "input_dropout": 0.0,
         "max_epochs": 5,
         "patience": 5,
+        "min_delta": 0.0,
     }
     return Method(**(values | changes), optimizer=SGD | (optimizer or {}))
 
@@ -49,14 +57,14 @@ def make_method(optimizer: dict | None = None, **changes: object) -> Method:
 def make_hessian_free(optimizer: dict | None = None, **changes: object) -> Method:
     """Sigmoid + Hessian-free with sigmoid outputs."""
     values = {"activation": "sigmoid", "initialisation": "glorot_uniform_sigmoid", "output": "sigmoid"}
-    values |= {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 4, "patience": 4}
+    values |= {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 4, "patience": 4, "min_delta": 0.0}
     return Method(**(values | changes), optimizer=HESSIAN_FREE | (optimizer or {}))
 
 
 def make_kronecker(optimizer: dict | None = None, **changes: object) -> Method:
     """Sigmoid + minibatch Hessian-free with Kronecker factors, softmax outputs."""
     values = {"activation": "sigmoid", "initialisation": "glorot_uniform_sigmoid", "output": "softmax"}
-    values |= {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 4, "patience": 4}
+    values |= {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 4, "patience": 4, "min_delta": 0.0}
     return Method(**(values | changes), optimizer=KRONECKER | (optimizer or {}))
 
 

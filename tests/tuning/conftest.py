@@ -20,12 +20,14 @@ METHOD = {
     "optimizer": {
         "name": "sgd",
         "learning_rate": 0.05,
+        "learning_rate_decay": 1.0,
         "momentum": 0.0,
         "weight_decay": 0.0,
         "batch_frames": 20,
     },
     "max_epochs": 40,
     "patience": 10,
+    "min_delta": 0.0,
 }
 RATE = "optimizer.learning_rate"
 SEARCH = {

@@ -147,7 +147,7 @@ class _ValidationSampler(Sampler[list[FramePiece]]):
             FramePiece(slice(number, number + 1), rows[None])
             for number, run in enumerate(self.runs)
             if run.stopped is None
-            for rows in run.valid_rows().split(VALIDATION_FRAMES)
+            for rows in run.valid_rows.split(VALIDATION_FRAMES)
         ]
 
 
@@ -191,7 +191,7 @@ class WholeTable(LightningDataModule):
         super().__init__()
         self.run = run
         self.whole = run.data.part(run.data.train_rows) if run.epoch_fraction == 1.0 else None
-        self.valid = run.data.part(run.valid_rows())
+        self.valid = run.data.part(run.valid_rows)
 
     def train_part(self) -> tuple[Tensor, Tensor]:
         """The coming epoch's frames, shape (frames, bins), and targets, shape (frames,)."""

@@ -121,7 +121,7 @@ def fit_folds(
         UserError: see `fit`.
     """
     runs = [
-        FoldRun(fold, seed, method.max_epochs, method.patience, epoch_fraction)
+        FoldRun(*(fold, seed, method.max_epochs, method.patience, epoch_fraction), min_delta=method.min_delta)
         for fold, seed in zip(_resident(data, parallel.accelerator()), seeds, strict=True)
     ]
     shape = (hidden_units, hidden_layers)

@@ -68,11 +68,12 @@ class OptimizerSettings(Kind):
 
 
 class Sgd(OptimizerSettings):
-    """Plain stochastic gradient descent, no schedule (paper section 3.1)."""
+    """Stochastic gradient descent (paper section 3.1); its rate may fall by a factor from epoch to epoch."""
 
     stacked = True
     name: Literal["sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate_decay: Fraction
     momentum: Rate
     weight_decay: Annotated[float, Field(ge=0)]
     batch_frames: Positive
@@ -90,7 +91,7 @@ class Sgd(OptimizerSettings):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return StackedSgdModule(runs, stack, method, self.batch_frames)
+        return StackedSgdModule(runs, stack, method, self.batch_frames, self.learning_rate_decay)
 
 
 class HessianFreeSettings(OptimizerSettings):
@@ -262,6 +263,7 @@ class Method(Settings):
     optimizer: OptimizerSettings
     max_epochs: Positive
     patience: Positive
+    min_delta: Annotated[float, Field(ge=0, lt=100)]
 
     @model_validator(mode="after")
     def _dropout_suits_the_optimizer(self) -> Method:

@@ -118,7 +118,14 @@ def refuse_unsafe(trainer: Trainer) -> None:
 class StackedSgdModule(FoldsModule):
     """All folds by SGD at once; each gets what it would get alone (paper section 3.1)."""
 
-    def __init__(self, runs: Sequence[FoldRun], stack: Stack, method: StackedSgd, batch_frames: int) -> None:
+    def __init__(
+        self,
+        runs: Sequence[FoldRun],
+        stack: Stack,
+        method: StackedSgd,
+        batch_frames: int,
+        rate_decay: float,
+    ) -> None:
         """Bring stack and optimiser together.
 
         Args:
@@ -126,11 +133,13 @@ class StackedSgdModule(FoldsModule):
             stack: of the folds' networks, where their frames are.
             method: the optimiser of the stack's weights.
             batch_frames: frames of a minibatch.
+            rate_decay: factor of the learning rate from epoch to epoch.
         """
         super().__init__(runs)
         self.stack = stack
         self.method = method
         self.batch_frames = batch_frames
+        self.rate_decay = rate_decay
 
     def batches(self) -> LightningDataModule:
         """See `FoldsModule`."""
@@ -141,10 +150,14 @@ class StackedSgdModule(FoldsModule):
         chances = [generator(run.seed, Purpose.DROPOUT, run.epoch, self.device) for run in self.runs]
         totals = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
         seen = [0] * len(self.runs)
+        rate = self.method.param_groups[0]["lr"]
+        # after a kill folds may go on from neighbouring epochs
+        rates = [rate * self.rate_decay**run.epoch for run in self.runs]
         for folds, frames, classes in batch:
             batches = self.stack.batches(frames, classes, chances[folds], self.batch_frames)
             logits = aligned(*classes.shape, len(self.runs[0].data.genres), like=frames)
-            self.step(partial(self.stack.descend, folds, batches, logits), folds=folds)
+            descent = partial(self.stack.descend, folds, batches, logits)
+            self.step(descent, folds=folds, rates=rates[folds])
             # summed where the numbers are: no piece waits for the host
             totals[folds] += losses(logits, classes, self.stack.output).sum(1, dtype=torch.float64)
             for fold in range(folds.start, folds.stop):
@@ -163,7 +176,7 @@ class StackedSgdModule(FoldsModule):
         for run, measures, loss, hits in zip(
             self.runs, self.measures, total.tolist(), correct.tolist(), strict=True
         ):
-            count = len(run.valid_rows())
+            count = len(run.valid_rows)
             measures |= {"valid_loss": loss / count, "valid_accuracy": 100 * hits / count}
 
     def network_state(self, fold: int) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from earlayers.errors import UserError
@@ -32,6 +33,7 @@ class FoldRun:
         seed: of the fold.
         max_epochs: after which it stops.
         patience: epochs without a better validation accuracy after which it stops (paper section 3.1).
+        min_delta: points that the accuracy must rise by to count as better; the best epoch is kept anyway.
         epoch_fraction: share of every clip's frames that an epoch sees and is judged by; 1.0 for all.
         keep_last: take every epoch for the best so far, so that nothing stops early and the last is kept.
         epoch: epochs done.
@@ -50,6 +52,7 @@ class FoldRun:
     patience: int
     epoch_fraction: float = 1.0
     keep_last: bool = False
+    min_delta: float = 0.0
     epoch: int = 0
     seconds: float = 0.0
     training_seconds: float = 0.0
@@ -66,6 +69,7 @@ class FoldRun:
         chance = generator(self.seed, Purpose.PART, self.epoch)
         return self.data.part_of_clips(self.data.train_rows, self.epoch_fraction, chance)
 
+    @cached_property
     def valid_rows(self) -> Tensor:
         """Numbers of the frames that every epoch is judged by, in the order of the fold's, int64."""
         if self.epoch_fraction == 1.0:
@@ -108,16 +112,20 @@ class FoldRun:
         return row
 
     def _is_best(self, row: dict[str, float]) -> bool:
-        if self.keep_last or not self.best_epoch:
-            return True
-        # equal accuracies are common on few frames: the loss then tells which weights are better
-        best = self.history[self.best_epoch - 1]
-        return (row["valid_accuracy"], -row["valid_loss"]) > (best["valid_accuracy"], -best["valid_loss"])
+        return self.keep_last or not self.best_epoch or _better(row, self.history[self.best_epoch - 1])
+
+    def _last_improvement(self) -> int:
+        """The last epoch that was better than the one before of its kind, counted from 1."""
+        last = self.history[0]
+        for row in self.history[1:]:
+            if _better(row, last, self.min_delta):
+                last = row
+        return int(last["epoch"])
 
     def _reason_to_stop(self, finite: bool) -> str | None:
         if not finite:
             return "diverged"
-        if self.epoch - self.best_epoch >= self.patience:
+        if self.epoch - self._last_improvement() >= self.patience:
             return "patience"
         return "limit" if self.epoch >= self.max_epochs else None
 
@@ -129,3 +137,9 @@ class FoldRun:
         """Go on from a checkpoint."""
         for name in CHECKPOINTED:
             setattr(self, name, state[name])
+
+
+def _better(row: dict[str, float], other: dict[str, float], min_delta: float = 0.0) -> bool:
+    # equal accuracies are common on few frames: the loss then tells which weights are better
+    accuracy = row["valid_accuracy"] - min_delta
+    return (accuracy, -row["valid_loss"]) > (other["valid_accuracy"], -other["valid_loss"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -36,23 +36,39 @@ class StackedSgd(Optimizer):
                 self.state[weights]["velocity"] = aligned_copy(torch.zeros_like(weights))
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Iterable[Factors]], *, folds: slice = slice(None)) -> None:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self,
+        closure: Callable[[], Iterable[Factors]],
+        *,
+        folds: slice = slice(None),
+        rates: Sequence[float] | None = None,
+    ) -> None:
         """Take a step of every minibatch that the closure goes through.
 
         Args:
             closure: yields layers and the factors of their gradients, see `Stack.descend`.
             folds: which of the stack.
+            rates: of each of them; None takes the learning rate for all.
         """
         group = self.param_groups[0]
-        rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+        momentum, decay = group["momentum"], group["weight_decay"]
         weights = [layer.data[folds] for layer in group["params"]]
-        if not momentum:
-            for layer, inputs, errors in closure():
-                scale = -rate / errors.shape[1]
-                weights[layer].baddbmm_(inputs, errors, beta=1 - rate * decay, alpha=scale)
-            return
-        velocities = [self.state[layer]["velocity"][folds] for layer in group["params"]]
+        velocities = [self.state[layer]["velocity"][folds] for layer in group["params"]] if momentum else []
+        if not rates or len(set(rates)) == 1:
+            parts = [(weights, velocities, slice(None), rates[0] if rates else group["lr"])]
+        else:
+            one_by_one = [(slice(fold, fold + 1), rate) for fold, rate in enumerate(rates)]
+            parts = [
+                ([layer[rows] for layer in weights], [layer[rows] for layer in velocities], rows, rate)
+                for rows, rate in one_by_one
+            ]
         for layer, inputs, errors in closure():
-            velocity = velocities[layer]
-            velocity.baddbmm_(inputs, errors, beta=momentum, alpha=1 / errors.shape[1])
-            weights[layer].add_(velocity.add_(weights[layer], alpha=decay), alpha=-rate)
+            for stacked, moving, rows, rate in parts:
+                # a view costs as much as a small product: none where all go alike
+                below, above = (inputs, errors) if len(parts) == 1 else (inputs[rows], errors[rows])
+                if momentum:
+                    velocity = moving[layer].baddbmm_(below, above, beta=momentum, alpha=1 / above.shape[1])
+                    stacked[layer].add_(velocity.add_(stacked[layer], alpha=decay), alpha=-rate)
+                else:
+                    scale = -rate / above.shape[1]
+                    stacked[layer].baddbmm_(below, above, beta=1 - rate * decay, alpha=scale)
