@@ -47,17 +47,29 @@ UNITS = 6
 METHOD = "relu_sgd"  # whose cell goes through every stage
 CELL = [METHOD, "6", "random_forest"]
 BASELINE = ["mfcc", "random_forest"]
-# stage -> its command and the folder that it writes
+# stage -> its command and the file or folder that it writes
 STAGES = {
-    "frames": (["frames", "scores"], "build/frames"),
-    "split": (["split", "scores"], "build/splits"),
-    "train": (["train", "scores", METHOD, "6"], "models"),
-    "features": (["features", "scores", METHOD, "6"], "build/features"),
-    "features-handmade": (["features-handmade", "scores", "mfcc"], "build/features"),
-    "classify": (["classify", "scores", *CELL], "build/predictions/classify"),
-    "classify-handmade": (["classify-handmade", "scores", *BASELINE], "build/predictions/classify"),
-    "transfer": (["transfer", "scores", "tunes", *CELL], "build/predictions/transfer"),
-    "transfer-handmade": (["transfer-handmade", "tunes", *BASELINE], "build/predictions/transfer"),
+    "frames": (["frames", "scores"], "build/frames/scores"),
+    "split": (["split", "scores"], "build/splits/scores.csv"),
+    "train": (["train", "scores", METHOD, "6"], "models/scores-relu_sgd-6"),
+    "features": (["features", "scores", METHOD, "6"], "build/features/scores-relu_sgd-6"),
+    "features-handmade": (["features-handmade", "scores", "mfcc"], "build/features/scores-mfcc"),
+    "classify": (
+        ["classify", "scores", *CELL],
+        "build/predictions/classify/scores-relu_sgd-6-random_forest.parquet",
+    ),
+    "classify-handmade": (
+        ["classify-handmade", "scores", *BASELINE],
+        "build/predictions/classify/scores-mfcc-random_forest.parquet",
+    ),
+    "transfer": (
+        ["transfer", "scores", "tunes", *CELL],
+        "build/predictions/transfer/scores-tunes-relu_sgd-6-random_forest.parquet",
+    ),
+    "transfer-handmade": (
+        ["transfer-handmade", "tunes", *BASELINE],
+        "build/predictions/transfer/tunes-mfcc-random_forest.parquet",
+    ),
     "report": (["report"], "results"),
 }
 REQUESTS, AT_ONCE = 200, 50
@@ -192,10 +204,10 @@ def wait_for_an_epoch(child: int, states: Path) -> None:
         time.sleep(0.005)
 
 
-def contents(*folders: str) -> dict[str, bytes]:
-    """Every file below some folders."""
-    files = [file for folder in folders for file in sorted(Path(folder).rglob("*")) if file.is_file()]
-    return {str(file): file.read_bytes() for file in files}
+def contents(place: str) -> dict[str, bytes]:
+    """A file, or every file below a folder."""
+    inside = [Path(place), *sorted(Path(place).rglob("*"))]
+    return {str(file): file.read_bytes() for file in inside if file.is_file()}
 
 
 def killed_trainings(project: Path, method: str, jobs: int, kills: int, seconds: float) -> dict[str, Any]:
