@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from earlayers import files
@@ -63,3 +66,20 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path, dead):
 def test_the_longest_names_are_written(tmp_path, name):
     files.write_text(tmp_path / name, "x")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("shape", [(3, 4), (0, 7), (5,)])
+def test_an_array_is_written_as_numpy_writes_it(tmp_path, shape):
+    array = np.random.default_rng(0).random(shape).astype(np.float32)
+    files.write_array(tmp_path / "ours.npy", array)
+    np.save(tmp_path / "numpys.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpys.npy").read_bytes()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("length", [10, 100_000])
+def test_an_array_that_finds_no_room_says_so(length):
+    with pytest.raises(OSError, match="No space left") as caught:
+        files.write_array(Path("/dev/full"), np.zeros(length))
+    assert caught.value.errno == errno.ENOSPC

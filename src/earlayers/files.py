@@ -12,9 +12,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earlayers.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LONGEST_NAME_BYTES = 255  # of one part of a path, on every usual file system
 ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, what turns the direction of text, ends of lines
@@ -190,6 +193,26 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file, to the byte as `numpy.save` would.
+
+    `numpy.save` writes through C's buffer and does not look whether it was emptied at the end: on a full disk
+    it loses up to 4 kB without a word, and of more it says no reason.
+
+    Args:
+        path: of the file; it is the caller who replaces, or replaces its folder.
+        array: of any shape, in C's order.
+
+    Raises:
+        OSError: when the disk is full, with its number.
+    """
+    import numpy as np
+
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array).data)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -43,13 +43,14 @@ class Transform:
 
     def save(self, path: Path) -> None:
         """Write the transform as safetensors."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays = {"mean": self.mean, "std": self.std}
         if self.components is not None:
             arrays["components"] = np.ascontiguousarray(self.components)
         with replacing(path) as temporary:
-            save_file(arrays, temporary)
+            # save_file makes of a full disk an error that nobody knows
+            temporary.write_bytes(save(arrays))
 
     @classmethod
     def load(cls, path: Path) -> Transform:

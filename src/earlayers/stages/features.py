@@ -179,7 +179,7 @@ def _describe_by_network(task: NetworkTask) -> None:
     vectors = layer_vectors(task.clips.statistics(network), network.columns)
     for layer, values in vectors.items():
         if layer != "all":
-            np.save(task.clips.folder / f"fold_{task.fold}_layer_{layer}.npy", values)
+            files.write_array(task.clips.folder / f"fold_{task.fold}_layer_{layer}.npy", values)
 
 
 def _describe_by_transform(task: TransformTask) -> None:
@@ -187,7 +187,8 @@ def _describe_by_transform(task: TransformTask) -> None:
     frames = np.load(task.clips.frames, mmap_mode="r")
     transform = task.settings.build(frames, rows, task.sums[task.training])
     transform.save(task.clips.folder / f"{task.column}_transform.safetensors")
-    np.save(task.clips.folder / f"{task.column}_windows.npy", task.clips.statistics(transform))
+    windows = task.clips.statistics(transform)
+    files.write_array(task.clips.folder / f"{task.column}_windows.npy", windows)
 
 
 def _write_frames(data: Path, tracks: pd.DataFrame, chosen: Handmade, settings: Params, folder: Path) -> None:
