@@ -30,11 +30,11 @@ DOCS = Path("docs/tuning.md")
 OUTPUT = Path("results/benchmarks/rates.json")
 LONGEST_EPOCHS = 100
 GRIDS: dict[str, dict[str, list[Any]]] = {
-    "relu_sgd": {"learning_rate": [0.03, 0.1], "learning_rate_decay": [1.0, 0.96]},
+    "relu_sgd": {"learning_rate": [0.03, 0.1, 0.2], "learning_rate_decay": [1.0, 0.96, 0.93]},
     "relu_sgd_dropout": {"learning_rate": [0.03, 0.1], "learning_rate_decay": [1.0, 0.96]},
-    "sigmoid_sgd": {"learning_rate": [0.3, 1.0], "learning_rate_decay": [1.0, 0.96]},
+    "sigmoid_sgd": {"learning_rate": [0.3, 0.5, 1.0, 2.0], "learning_rate_decay": [1.0, 0.96, 0.93, 0.9]},
     "sigmoid_hf": {"curvature_fraction": [0.25, 0.125, 0.0625], "cg_max_iterations": [25]},
-    "sigmoid_khf": {"batch_frames": [500, 1000, 2000]},
+    "sigmoid_khf": {"batch_frames": [500, 1000, 2000, 4000]},
 }
 
 

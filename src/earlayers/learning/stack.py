@@ -2,8 +2,8 @@
 
 A minibatch of 20 frames and 50 units is too small to keep a core busy: most of its time is the cost of
 calling torch. The stack makes one call for all folds, writes forward and backward by hand, and lets the
-optimiser add each layer's gradient to the weights without ever storing it. Every fold gets the numbers, bit
-for bit, that it would get alone.
+optimiser add each layer's gradient to the weights without ever storing it. On one thread, which every worker
+has, each fold gets the numbers, bit for bit, that it would get alone.
 """
 
 from __future__ import annotations
