@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -144,8 +145,15 @@ def check_output_folder(folder: Path) -> None:
         place = place.parent
     if not place.is_dir():
         raise UserError(f"{shown(folder)}: {shown(place)} is no folder: choose another place")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{shown(folder)}: nothing may be written into {shown(place)}: choose another place")
+    try:
+        # tried and not asked for: permissions say nothing of file systems that cannot be written
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{shown(folder)}: nothing can be written into {shown(place)} ({error.strerror}): choose another "
+            "place"
+        ) from None
 
 
 def _check_names(path: Path) -> None:

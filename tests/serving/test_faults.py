@@ -21,6 +21,7 @@ from earlayers import cli, paths
 from earlayers.audio import decoding
 from earlayers.errors import UserError
 from earlayers.files import cell, shown
+from earlayers.planning import commands as planning
 from earlayers.serving import commands, prediction, predictor, requests
 from tests import synthetic
 from tests.helpers import tone
@@ -150,12 +151,34 @@ class TestOutputsBeforeWork:
         with pytest.raises(UserError, match=message):
             command(["clip.wav"], out=out)
 
-    def test_a_folder_without_permission_is_refused(self, monkeypatch):
-        monkeypatch.setattr(os, "access", lambda *_: False)
-        with pytest.raises(UserError, match="nothing may be written into"):
-            commands.predict(["clip.wav"], out="other/table.csv")
-        with pytest.raises(UserError, match="nothing may be written into"):
-            commands.predict(["clip.wav"], timeline="pictures")
+    @pytest.mark.parametrize("option", [{"out": "/proc/other/table.csv"}, {"timeline": "/proc/pictures"}])
+    def test_a_folder_that_takes_no_file_is_refused_whatever_its_permissions_say(self, option):
+        with pytest.raises(UserError, match="nothing can be written into /proc"):
+            commands.predict(["clip.wav"], **option)
+
+    def test_the_table_and_the_pictures_need_two_places(self):
+        with pytest.raises(UserError, match="name two places"):
+            commands.predict(["clip.wav"], out="both.csv", timeline="./both.csv")
+
+    @pytest.mark.parametrize(
+        ("bundle", "message"),
+        [
+            ("folder.earlayers", "is a folder: name the file"),
+            ("/proc/a.earlayers", "nothing can be written into /proc"),
+            ("model.zip", "the ending says the format, one of .earlayers; found '.zip'"),
+            ("model", "found 'none'"),
+        ],
+    )
+    def test_a_bundle_s_place_is_checked_before_its_model_is_looked_for(self, bundle, message):
+        Path("folder.earlayers").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=message):
+            commands.export(model="no such model", bundle=bundle)
+
+    @pytest.mark.parametrize("out", ["folder.yaml", "/proc/a.yaml", "params.json"])
+    def test_a_place_for_parameters_is_checked_before_they_are_read(self, out):
+        Path("folder.yaml").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=f"{out}: |{out} is a folder|nothing can be written"):
+            planning.paper_params(file="no such file", out=out)
 
     def test_pictures_need_a_folder(self):
         with pytest.raises(UserError, match=r"clip\.wav is no folder"):

@@ -47,6 +47,8 @@ def predict(
     if out:
         check_output(Path(out), TABLES)
     folder = Path(timeline) if timeline else None
+    if out and folder and Path(out).absolute() == folder.absolute():
+        raise UserError(f"{out} cannot be the table and the folder of the pictures: name two places")
     table = prediction.predict(
         files, model, fold, timelines=folder, progress=not quiet, longest_seconds=longest_seconds
     )
@@ -103,14 +105,15 @@ def export(
     """A model as one file (--bundle), or its network and windows as ONNX."""
     from earlayers.files import check_output, replacing
     from earlayers.serving import prediction
+    from earlayers.serving.bundle import ENDING, write
 
     out = out if out or bundle else "network.onnx"
     if out:
         check_output(Path(out), [".onnx"])
+    if bundle:
+        check_output(Path(bundle), [ENDING])
     network, forest = prediction.find_model(model, fold)
     if bundle:
-        from earlayers.serving.bundle import write
-
         passport = write(Path(bundle), network, forest)
         log.info("%s: %s, fold %s, layer %s", bundle, passport.cell, passport.fold, passport.layer)
     if out:
