@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME_BYTES = 255  # of one part of a path, on every usual file system
 ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, what turns the direction of text, ends of lines
+# what Markdown takes for more than text; an underscore within a word is none of these
+MARKS = re.compile(r"[\\`*\[\]<>|~$&#!]|(?<![^\W_])_+|_+(?![^\W_])")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a cell
 
 
@@ -172,6 +174,11 @@ def shown(name: object) -> str:
         else character
         for character in text
     )
+
+
+def as_markdown(name: object) -> str:
+    """A name as text of Markdown, in which nothing is a mark, a tag, a formula or the end of a cell."""
+    return MARKS.sub(lambda match: "".join(f"\\{mark}" for mark in match[0]), shown(name))
 
 
 class SafeLines(logging.Formatter):

@@ -91,6 +91,13 @@ def test_a_file_named_twice_has_one_row(project):
     assert len(prediction.predict(["clip.wav", "clip.wav", project / "clip.wav"])) == 2
 
 
+def test_an_empty_name_is_no_name_of_this_folder(project):
+    with pytest.raises(UserError, match="no sound file in an empty list"):
+        prediction.predict([""])
+    with pytest.raises(UserError, match="the name of the model is empty"):
+        prediction.predict(["clip.wav"], "")
+
+
 @pytest.mark.parametrize("kind", ["flac", "flac of unknown length", "chain"])
 def test_a_longer_file_says_how_much_was_read(project, music, kind, caplog):
     path = music / "long"

@@ -136,7 +136,8 @@ def find_model(model: Model, fold: int | None) -> tuple[Path, Path]:
 
     if isinstance(model, tuple):
         return model
-    model = str(model)
+    if not (model := str(model)):
+        raise UserError("the name of the model is empty: name a cell, a bundle or a folder, or leave it away")
     if model != CHAMPION and (place := Path(model)).exists():
         if not paths.PARAMS.is_file() or place.resolve() != paths.model(place.name).resolve():
             return bundle.parts(place, fold)
@@ -174,7 +175,7 @@ def find_files(files: Files) -> list[Path]:
 
     files = [files] if isinstance(files, str | os.PathLike) else files
     sounds: list[Path] = []
-    for path in map(Path, files):
+    for path in map(Path, filter(None, files)):  # "" is no folder but a variable that is not set
         if not os.path.isdir(path):  # noqa: PTH112 - which is true or false for any name
             sounds.append(path)
             continue
