@@ -44,3 +44,19 @@ def test_the_citation_names_this_version_and_the_paper() -> None:
     assert citation["version"] == earlayers.__version__
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()  # what its format 1.2.0 demands
     assert [author["family-names"] for author in citation["references"][0]["authors"]] == ["Sigtia", "Dixon"]
+
+
+@pytest.mark.faults
+def test_every_test_that_the_page_on_reliability_names_is_there() -> None:
+    file, named = "", 0
+    for name in re.findall(
+        r"`((?:\w+/)*test_\w+(?:\.py)?(?:::test_\w+)?)`", (ROOT / "docs/reliability.md").read_text()
+    ):
+        place, _, test = name.rpartition("::") if "::" in name else ("", "", name)
+        if name.endswith(".py"):
+            assert (ROOT / "tests" / name).is_file(), name
+            continue
+        file = place or file  # a bare name is of the file that was named last
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), name
+        named += 1
+    assert named >= 60

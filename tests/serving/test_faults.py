@@ -72,6 +72,14 @@ def test_every_file_of_a_folder_gets_a_row(project, music, tmp_path):
     assert errors["pipe.wav"].startswith("skipped: ")
 
 
+def test_what_a_folder_holds_beside_sound_is_counted(project, music, caplog):
+    put(project, music / "a.wav", music / "b.wav.bak", music / "c", music / "d.WAV_", music / "cover.jpg")
+    assert len(prediction.predict([music])) == 1
+    (warning,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert "left out: 1 .bak, 1 .wav_, 1 without an ending; a file that is named itself is read" in warning
+    assert (prediction.predict([music / "b.wav.bak", music / "c"])["error"] == "").all()
+
+
 def test_an_unreadable_folder_has_a_row_and_costs_nothing_else(project, music, monkeypatch):
     put(project, music / "a.wav", music / "lost+found/b.wav")
     listed = os.listdir
@@ -290,6 +298,16 @@ class TestNamesAreData:
         assert cli.main(["predict", str(music), "--out", str(music / "t.csv")]) == 2
         printed = "".join(capsys.readouterr())
         assert not set("\x1b\x07\u202e") & set(printed)
+
+    def test_json_lines_do_not_speak_to_the_terminal_and_hold_the_name(self, music, capsys):
+        names = ["a\x9b31m.wav", "turned\u202egnp.wav", "\U000e0041tag.wav", "é 音.wav"]
+        for name in names:
+            (music / name).write_bytes(b"junk")
+        assert cli.main(["predict", str(music), "--json", "--quiet"]) == 2
+        printed = capsys.readouterr().out
+        assert not set("\x9b\u202e\U000e0041") & set(printed)
+        rows = [json.loads(line) for line in printed.splitlines()]
+        assert {Path(row["file"]).name for row in rows} == set(names)
 
     @pytest.mark.slow
     def test_bytes_that_are_no_utf8_are_shown_as_escapes(self, music):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,12 +56,20 @@ def predict(
     if as_json:
         # a number that is missing is null: JSON has no NaN
         for row in table.astype(object).where(table.notna(), None).to_dict("records"):
-            typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
+            typer.echo(_line(row))
     if out:
         write_table(table, Path(out))
     if not quiet:
         _show(table)
     _finish(table, out or "above", quiet)
+
+
+def _line(row: dict[Any, Any]) -> str:
+    """A row as JSON, in which what a terminal would obey is written as JSON's own escapes."""
+    from earlayers.files import ESCAPED
+
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return "".join(json.dumps(sign)[1:-1] if unicodedata.category(sign) in ESCAPED else sign for sign in text)
 
 
 def _show(table: pd.DataFrame) -> None:
