@@ -121,6 +121,7 @@ def test_a_target_that_cannot_fill_the_folds_of_transfer_is_told(project, caplog
     content["transfer"]["folds"] = 8
     params.write(content, Path("params.yaml"))
     said = run(caplog, "--transfer-to")
+    assert "Table 2 will try networks of my_music on my_music too, whose clips they have heard" in said
     assert "transfer.folds is 8, and a genre has 6 groups: lower it to 6 in params.yaml" in said
 
 

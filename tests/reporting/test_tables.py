@@ -157,3 +157,10 @@ def test_a_genre_is_no_mark_of_the_page(rows):
 def test_no_cell_ends_a_column_or_a_row():
     (line,) = pipes(["Question"], [["is a|b\nbetter?"]], ["l"]).splitlines()[2:]
     assert line == r"| is a\|b better? |"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("source", "says"), [("tunes", True), ("scores", False)])
+def test_a_table_of_networks_that_heard_the_tested_clips_says_so(source, says):
+    grid = grids([row(80.0, source=source, dataset="tunes", table=2)], CLIPS)[0]
+    assert ("have heard the clips that test them" in markdown(grid)) == says

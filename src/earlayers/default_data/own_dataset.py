@@ -80,6 +80,11 @@ def introduce(name: str, layout: str, *, learn_on: bool, transfer_to: bool, writ
             f"transfer.folds is {after.transfer.folds}, and a genre has {fewest} groups: lower it to "
             f"{fewest} in {paths.PARAMS}, or add tracks"
         )
+    if learn_on and transfer_to:
+        yield (
+            f"Table 2 will try networks of {name} on {name} too, whose clips they have heard: leave those "
+            "rows aside, or choose one of --no-learn-on and --no-transfer-to"
+        )
     if not write:
         yield "nothing was changed; the same command with --write adds these lines, comments are kept"
     yield "then: dvc repro"

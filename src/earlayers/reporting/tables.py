@@ -174,12 +174,14 @@ def sentence(grid: Grid, genre: Callable[[str], str] = str) -> str:
     clips = grid.clips
     folds = len(grid.rows[0].folds)
     runs = "folds" if clips.once or not grid.source else "networks, one of every fold"
+    alike = grid.source == clips.dataset
+    heard = " These networks have heard the clips that test them: the numbers say too much." * alike
     largest = f"{genre(clips.largest)}, {clips.count_by_genre[clips.largest]} of {clips.count} clips"
     return (
         f"Accuracy of clips in percent, mean ± standard deviation over {folds} "
         f"{runs}; classifier: {grid.classifier}. "
         f"Chance is {clips.chance:.1f} %; always naming the largest class ({largest}) gives "
-        f"{clips.largest_share:.1f} %.{_additions(grid.methods)}"
+        f"{clips.largest_share:.1f} %.{_additions(grid.methods)}{heard}"
     )
 
 
