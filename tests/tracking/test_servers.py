@@ -109,7 +109,8 @@ def senseless(chance: random.Random, good: bytes) -> tuple[bytes, str]:
             json.dumps({"inputs": chance.choice([[], {}, 1, "x", [[1, 2]], {"audio": [1]}])}).encode(),
             json.dumps({"instances": [{"audio": "x"}], "params": {"a": [1]}}).encode(),
             json.dumps(chance.choice([None, [], 1, "x", {"a": 1}])).encode(),
-            b'{"dataframe_records": ' + b"[" * 500,
+            b'{"dataframe_records": ' + b"[" * chance.choice([400, 5000, 100_000]),
+            b'{"inputs": ' + b"[" * 400 + b"]" * 400 + b"}",
         ]
     )
     kinds = ["application/json"] * 8 + ["text/csv", "text/plain", "application/vnd.apache.parquet", "x/y"]
