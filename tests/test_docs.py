@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import earlayers
+from tests.helpers import reliability_names
 
 pytestmark = pytest.mark.slow  # runs whole scripts
 
@@ -48,15 +49,11 @@ def test_the_citation_names_this_version_and_the_paper() -> None:
 
 @pytest.mark.faults
 def test_every_test_that_the_page_on_reliability_names_is_there() -> None:
-    file, named = "", 0
-    for name in re.findall(
-        r"`((?:\w+/)*test_\w+(?:\.py)?(?:::test_\w+)?)`", (ROOT / "docs/reliability.md").read_text()
-    ):
-        place, _, test = name.rpartition("::") if "::" in name else ("", "", name)
-        if name.endswith(".py"):
-            assert (ROOT / "tests" / name).is_file(), name
-            continue
-        file = place or file  # a bare name is of the file that was named last
-        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), name
-        named += 1
-    assert named >= 60
+    named = reliability_names()
+    for file, test in named:
+        assert (
+            f"def {test}(" in (ROOT / "tests" / file).read_text()
+            if test
+            else (ROOT / "tests" / file).is_file()
+        )
+    assert len(named) >= 60
