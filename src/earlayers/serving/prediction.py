@@ -177,7 +177,7 @@ def find_files(files: Files) -> list[Path]:
 
     files = [files] if isinstance(files, str | os.PathLike) else files
     sounds: list[Path] = []
-    for path in map(Path, filter(None, files)):  # "" is no folder but a variable that is not set
+    for path in (Path(file) for file in files if file):  # "" is no folder but a variable that is not set
         if not os.path.isdir(path):  # noqa: PTH112 - which is true or false for any name
             sounds.append(path)
             continue
