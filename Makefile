@@ -48,8 +48,11 @@ $(STAMP): pyproject.toml src/hessian_free/pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11 ..."; exit 2; }
 	@if [ -s $@ ] && [ "$$(cat $@)" != "$(CURDIR)" ]; then \
 	  echo "$(VENV) was made in $$(cat $@): making it anew"; rm -rf $(VENV); fi
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@# without a program it is what a removed Python left, and venv would not mend its links
+	@test -x $(VENV)/bin/python || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(VENV) is of a Python before 3.11, or of none that runs: rm -r $(VENV), and make again"; exit 2; }
 	@$(VENV)/bin/python -m pip --version > /dev/null 2>&1 || { \
 	  echo "$(VENV) has no pip: apt install python3-venv (Debian, Ubuntu), rm -r $(VENV), and make again"; exit 2; }
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable src/hessian_free --editable '.[dev]'

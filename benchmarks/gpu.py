@@ -223,6 +223,10 @@ def main() -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device; --device cpu --quick says whether this file works")
     find_project()
+    if arguments.output:
+        from earlayers.files import check_output
+
+        check_output(arguments.output, [".json"])  # before the minutes of measuring
     found = {
         "device": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.machine(),
         "torch": torch.__version__,

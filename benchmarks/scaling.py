@@ -24,6 +24,7 @@ from paper_size import watch
 from speed import ONE_THREAD
 from speed_audio import write_clip
 
+from earlayers.files import check_output
 from earlayers.plots.style import QUIET, label, legend_below, panel, styles
 
 ROOT = Path(__file__).parent.parent
@@ -144,6 +145,7 @@ def main() -> int:
     arguments = parser.parse_args()
     sizes, stages = ([40], ["frames", "split"]) if arguments.quick else (arguments.clips, list(STAGES))
     output = arguments.output or (Path(tempfile.mkdtemp()) / "scaling.json" if arguments.quick else OUTPUT)
+    check_output(output, [".json"])
     content: dict[str, Any] = {"clip_seconds": SECONDS, "epochs": EPOCHS, "stages": {s: {} for s in stages}}
     for clips in sizes:
         with tempfile.TemporaryDirectory(prefix="earlayers-scaling-") as folder:

@@ -91,13 +91,22 @@ def main() -> None:
     replace_block(chosen.document.read_text(), "torture", "")  # refuses a page without its place
     kills, requests = (2, 20) if chosen.quick else (chosen.kills, REQUESTS)
     rows: list[dict[str, Any]] = []
+
+    def keep(*more: dict[str, Any]) -> None:
+        """Write what there is: a run that is ended by a clock keeps its rows."""
+        rows.extend(more)
+        content = {"date": date.today().isoformat(), "cores": os.cpu_count(), "rows": rows}
+        files.write_text(chosen.output, json.dumps(content, indent=1) + "\n")
+        page = replace_block(chosen.document.read_text(), "torture", table(content))
+        files.write_text(chosen.document, page)
+
     with tempfile.TemporaryDirectory(prefix="earlayers-") as folder:
         os.environ["EARLAYERS_TRACKING"] = "off"
         project = Path(folder, "project")
         prepare(project)
-        rows += full_disks(project)
+        keep(*full_disks(project))
         os.environ.pop("EARLAYERS_TRACKING")
-        rows += server(Path(folder, "served"), requests)
+        keep(*server(Path(folder, "served"), requests))
         os.environ["EARLAYERS_TRACKING"] = "off"
         write_params(project, METHODS)
         cases = [(method, jobs) for jobs in (1, 2) for method in METHODS]
@@ -105,10 +114,7 @@ def main() -> None:
         for number, (method, jobs) in enumerate(cases):
             # what is left of the time is shared by the cases that are left
             share = (end - time.monotonic()) / (len(cases) - number)
-            rows.append(killed_trainings(project, method, jobs, kills, share))
-    content = {"date": date.today().isoformat(), "cores": os.cpu_count(), "rows": rows}
-    chosen.output.write_text(json.dumps(content, indent=1) + "\n")
-    chosen.document.write_text(replace_block(chosen.document.read_text(), "torture", table(content)))
+            keep(killed_trainings(project, method, jobs, kills, share))
     sys.exit(any(row["lost"] or row["wrong"] for row in rows))
 
 

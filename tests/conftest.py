@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import write_params
+from tests.helpers import ROOT, reliability_names, write_params
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first: the last process then ends soon after the others."""
+    """Mark what docs/reliability.md names; files with slow tests first: the last process then ends soon."""
+    named = set(reliability_names())
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests").as_posix()
+        if named & {(file, item.originalname), (file, "")}:
+            item.add_marker(pytest.mark.faults)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,19 @@ def searching(examples: int) -> Any:
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
+
+
+def reliability_names() -> list[tuple[str, str]]:
+    """(file below tests/, name of a test) that docs/reliability.md names; "" for the whole file."""
+    file, named = "", []
+    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:\w+/)*test_\w+(?:\.py)?(?:::test_\w+)?)`", text):
+        place, _, test = name.rpartition("::")
+        if name.endswith(".py"):
+            place, test = name, ""
+        file = place or file  # a bare name is of the file that was named last
+        named.append((file, test))
+    return named
 
 
 def tone(

@@ -30,11 +30,19 @@ def failing(error):
     return run
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
         (UserError("jazz holds 3 tracks"), 2, "earlayers: jazz holds 3 tracks\n"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "the disk is full"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "build/x"),
+            2,
+            "build/x: Permission denied: make",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "models"), 2, "models: Read-only file system: make"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
@@ -44,9 +52,13 @@ def test_what_the_user_can_mend_is_a_sentence(monkeypatch, capsys, error, status
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.faults
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(split, "run", failing(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
+        cli.main(["split", "scores"])
+    monkeypatch.setattr(split, "run", failing(OSError(errno.EIO, "Input/output error", "build/x")))
+    with pytest.raises(OSError, match="Input/output error"):
         cli.main(["split", "scores"])
 
 
@@ -87,6 +99,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("library", "error"), [("typer", ""), ("yaml", ""), ("yaml", "ImportError('a part of it is missing')")]
 )
@@ -98,6 +111,7 @@ def test_ctrl_c_while_a_library_is_imported_is_130_and_a_line(tmp_path, library,
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_a_fault_of_ours_ends_with_1_and_pythons_traceback(tmp_path):
     (tmp_path / "yaml.py").write_text("1 / 0")
     ended = earlayers("split", "scores", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
@@ -106,6 +120,7 @@ def test_a_fault_of_ours_ends_with_1_and_pythons_traceback(tmp_path):
     assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.faults
 def test_what_is_not_a_command_ends_with_2():
     assert cli.main(["trian"]) == cli.main(["train", "scores"]) == 2
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import earlayers
+from tests.helpers import reliability_names
 
 pytestmark = pytest.mark.slow  # runs whole scripts
 
@@ -44,3 +45,15 @@ def test_the_citation_names_this_version_and_the_paper() -> None:
     assert citation["version"] == earlayers.__version__
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()  # what its format 1.2.0 demands
     assert [author["family-names"] for author in citation["references"][0]["authors"]] == ["Sigtia", "Dixon"]
+
+
+@pytest.mark.faults
+def test_every_test_that_the_page_on_reliability_names_is_there() -> None:
+    named = reliability_names()
+    for file, test in named:
+        assert (
+            f"def {test}(" in (ROOT / "tests" / file).read_text()
+            if test
+            else (ROOT / "tests" / file).is_file()
+        )
+    assert len(named) >= 60

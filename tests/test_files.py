@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import html
 import os
 import subprocess
 import sys
@@ -83,3 +84,29 @@ def test_an_array_that_finds_no_room_says_so(length):
     with pytest.raises(OSError, match="No space left") as caught:
         files.write_array(Path("/dev/full"), np.zeros(length))
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$a__b$",
+        "__init__",
+        "*loud* and _soft_",
+        "string_quartet",
+        "[a](http://b.example)",
+        "<script>alert(1)</script>",
+        "a|b",
+        "~~gone~~ `code`",
+        "&lt; ![x](y)",
+        "back\\slash",
+        "two\nlines",
+        "é 音",
+    ],
+)
+def test_markdown_shows_a_name_as_it_is(name):
+    from markdown_it import MarkdownIt
+
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(files.as_markdown(name))
+    assert html.unescape(page) == files.shown(name)
+    assert "<" not in page

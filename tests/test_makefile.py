@@ -95,3 +95,39 @@ def test_a_python_that_cannot_is_named_with_what_to_do(clone, asked, words):
     assert status == 2
     assert words in said
     assert not (clone / ".venv/.installed").exists()
+
+
+@pytest.mark.faults
+def test_an_environment_of_an_old_python_or_of_none_is_named_with_what_to_do(clone):
+    old = clone / ".venv/bin/python"
+    old.parent.mkdir(parents=True)
+    old.write_text(PYTHON.replace("esac", 'esac\ncase "$*" in -c?*) exit 1;; esac'))
+    old.chmod(0o755)
+    status, said = make(clone, "setup")
+    assert status == 2
+    assert ".venv is of a Python before 3.11, or of none that runs: rm -r .venv, and make again" in said
+    assert installations(clone) == 0
+
+
+@pytest.mark.faults
+def test_an_environment_whose_python_is_gone_is_made_again(clone):
+    (clone / ".venv/bin").mkdir(parents=True)
+    (clone / ".venv/bin/python").symlink_to("/nowhere/python3")
+    make(clone, "setup")
+    assert installations(clone) == 1
+
+
+@pytest.mark.faults
+def test_eight_at_once_install_once(clone):
+    status, said = make(clone, "-j8", "setup", "sync", "lint", "types", "ui")
+    assert installations(clone) == 1, said
+    assert status in (0, 2)  # what follows the set-up has no programs here
+
+
+@pytest.mark.faults
+def test_proxies_of_the_environment_reach_pip(clone, monkeypatch):
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+    seen = PYTHON.replace("esac", 'esac\necho "$https_proxy" >> "$(dirname "$0")/proxies"')
+    assert make(clone, "setup", python=seen)[0] == 0
+    assert set((clone / ".venv/bin/proxies").read_text().split()) == {"http://proxy.example:3128"}

@@ -88,19 +88,25 @@ class TinyProject:
         ):
             self.run(*command.split())
 
-    def run(self, *command: str, folder: Path | None = None) -> str:
-        """Run a command in the project, or in another folder, and return what it printed."""
+    def start(self, *command: str, folder: Path | None = None) -> subprocess.Popen[str]:
+        """Begin a command in the project, or in another folder."""
         environment = os.environ | {
             "PYTHONPATH": str(self.folder / "src"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
             "EARLAYERS_JOBS": "2",
         }
-        done = subprocess.run(
-            command, cwd=folder or self.folder, env=environment, capture_output=True, text=True, check=False
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=folder or self.folder, env=environment, stdout=pipe, stderr=pipe, text=True
         )
-        assert done.returncode == 0, f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout + done.stderr
+
+    def run(self, *command: str, folder: Path | None = None) -> str:
+        """Run a command in the project, or in another folder, and return what it printed."""
+        done = self.start(*command, folder=folder)
+        out, err = done.communicate()
+        assert done.returncode == 0, f"{command} failed:\n{out[-3000:]}\n{err[-3000:]}"
+        return out + err
 
     def stand_in_for_setup(self, folder: Path | None = None) -> None:
         """Let make believe that it has made .venv: the environment of the tests will do."""

@@ -34,6 +34,8 @@ ANNEXES = (
 PIPELINE = "Pipeline, in its order"
 RECORDS = "Records"
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 app = typer.Typer(
     name="earlayers",
@@ -236,7 +238,11 @@ def _status(arguments: Sequence[str] | None) -> int:
         print(f"earlayers: {files.safe_lines(str(error))}", file=sys.stderr)
         return EXIT_USER
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno in FULL:
+            words = f"the disk is full ({error}); what was there before is intact"
+        elif error.errno in FORBIDDEN and error.filename:
+            words = f"{error.filename}: {error.strerror}: make it yours to read and write, or work elsewhere"
+        else:
             raise
-        print(f"earlayers: the disk is full ({error}); what was there before is intact", file=sys.stderr)
+        print(f"earlayers: {files.safe_lines(words)}", file=sys.stderr)
         return EXIT_USER

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME_BYTES = 255  # of one part of a path, on every usual file system
 ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, what turns the direction of text, ends of lines
+# what Markdown takes for more than text; an underscore within a word is none of these
+MARKS = re.compile(r"[\\`*\[\]<>|~$&#!]|(?<![^\W_])_+|_+(?![^\W_])")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a cell
 
 
@@ -144,8 +147,15 @@ def check_output_folder(folder: Path) -> None:
         place = place.parent
     if not place.is_dir():
         raise UserError(f"{shown(folder)}: {shown(place)} is no folder: choose another place")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{shown(folder)}: nothing may be written into {shown(place)}: choose another place")
+    try:
+        # tried and not asked for: permissions say nothing of file systems that cannot be written
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{shown(folder)}: nothing can be written into {shown(place)} ({error.strerror}): choose another "
+            "place"
+        ) from None
 
 
 def _check_names(path: Path) -> None:
@@ -164,6 +174,11 @@ def shown(name: object) -> str:
         else character
         for character in text
     )
+
+
+def as_markdown(name: object) -> str:
+    """A name as text of Markdown, in which nothing is a mark, a tag, a formula or the end of a cell."""
+    return MARKS.sub(lambda match: "".join(f"\\{mark}" for mark in match[0]), shown(name))
 
 
 class SafeLines(logging.Formatter):

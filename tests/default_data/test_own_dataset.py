@@ -10,7 +10,9 @@ import pytest
 import soundfile
 
 from earlayers import params
+from earlayers.audio.datasets import Track
 from earlayers.cli import main
+from earlayers.default_data.own_dataset import look_at
 from earlayers.errors import UserError
 from tests.helpers import make_corpus, tone
 
@@ -119,6 +121,7 @@ def test_a_target_that_cannot_fill_the_folds_of_transfer_is_told(project, caplog
     content["transfer"]["folds"] = 8
     params.write(content, Path("params.yaml"))
     said = run(caplog, "--transfer-to")
+    assert "Table 2 will try networks of my_music on my_music too, whose clips they have heard" in said
     assert "transfer.folds is 8, and a genre has 6 groups: lower it to 6 in params.yaml" in said
 
 
@@ -166,3 +169,28 @@ def test_data_refuses_what_frames_would_refuse(project, caplog):
     shutil.rmtree(project / "jazz")
     with pytest.raises(UserError, match="holds one genre, 'rock'; at least two"):
         look_for("my_music")
+
+
+@pytest.mark.parametrize("kind", ["flac of unknown length", "chain of streams"])
+def test_a_file_that_does_not_know_its_length_is_as_long_as_what_was_read(tmp_path, kind):
+    path = tmp_path / "song"
+    samples = tone(440, 7.0, noise=0.01)
+    soundfile.write(path, samples, 22050, format="FLAC" if kind.startswith("flac") else "OGG")
+    content = bytearray(path.read_bytes())
+    if kind.startswith("flac"):  # 36 bits count the samples; a pipe leaves them 0
+        content[21] &= 0xF0
+        content[22:26] = bytes(4)
+    path.write_bytes(bytes(content) if kind.startswith("flac") else bytes(content) * 2)
+    settings = params.load(ROOT / "params.yaml")
+    file = look_at(tmp_path, Track("song", "jazz"), settings)
+    longest = settings.audio.clip_seconds
+    assert (file.reason, file.sample_rate_hz) == ("", 22050)
+    assert file.seconds == pytest.approx(min(longest, 7.0 if kind.startswith("flac") else 14.0), abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_name_speaks_to_no_terminal_and_hides_no_file(project, caplog):
+    (project / "folk/\x1b]0;owned\x07.wav").write_bytes(b"junk")
+    said = run(caplog)
+    assert "folk/\\x1b]0;owned\\x07.wav: no readable sound format" in said
+    assert "21 files of 3 genres" in said

@@ -9,6 +9,7 @@ from earlayers.reporting.tables import (
     grids,
     markdown,
     number,
+    pipes,
     sentence,
     signed,
     verdict,
@@ -142,3 +143,24 @@ def test_words_for_cells_and_differences():
     )
     assert signed(-1.25) == "−1.2"
     assert signed(0.5) == "+0.5"
+
+
+@pytest.mark.faults
+def test_a_genre_is_no_mark_of_the_page(rows):
+    clips = CLIPS | {"scores": TestedClips("scores", {"jig": 30, "$a__b$ | <b>": 50})}
+    grid = grids(rows, clips)[0]
+    assert r"always naming the largest class (\$a\_\_b\$ \| \<b\>, 50 of 80 clips)" in markdown(grid)
+    assert "($a__b$ | <b>, 50 of 80 clips)" in sentence(grid)  # which the page's template escapes
+
+
+@pytest.mark.faults
+def test_no_cell_ends_a_column_or_a_row():
+    (line,) = pipes(["Question"], [["is a|b\nbetter?"]], ["l"]).splitlines()[2:]
+    assert line == r"| is a\|b better? |"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("source", "says"), [("tunes", True), ("scores", False)])
+def test_a_table_of_networks_that_heard_the_tested_clips_says_so(source, says):
+    grid = grids([row(80.0, source=source, dataset="tunes", table=2)], CLIPS)[0]
+    assert ("have heard the clips that test them" in markdown(grid)) == says

@@ -21,6 +21,7 @@ from earlayers import cli, paths
 from earlayers.audio import decoding
 from earlayers.errors import UserError
 from earlayers.files import cell, shown
+from earlayers.planning import commands as planning
 from earlayers.serving import commands, prediction, predictor, requests
 from tests import synthetic
 from tests.helpers import tone
@@ -71,6 +72,14 @@ def test_every_file_of_a_folder_gets_a_row(project, music, tmp_path):
     assert errors["pipe.wav"].startswith("skipped: ")
 
 
+def test_what_a_folder_holds_beside_sound_is_counted(project, music, caplog):
+    put(project, music / "a.wav", music / "b.wav.bak", music / "c", music / "d.WAV_", music / "cover.jpg")
+    assert len(prediction.predict([music])) == 1
+    (warning,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert "left out: 1 .bak, 1 .wav_, 1 without an ending; a file that is named itself is read" in warning
+    assert (prediction.predict([music / "b.wav.bak", music / "c"])["error"] == "").all()
+
+
 def test_an_unreadable_folder_has_a_row_and_costs_nothing_else(project, music, monkeypatch):
     put(project, music / "a.wav", music / "lost+found/b.wav")
     listed = os.listdir
@@ -88,6 +97,13 @@ def test_an_unreadable_folder_has_a_row_and_costs_nothing_else(project, music, m
 
 def test_a_file_named_twice_has_one_row(project):
     assert len(prediction.predict(["clip.wav", "clip.wav", project / "clip.wav"])) == 2
+
+
+def test_an_empty_name_is_no_name_of_this_folder(project):
+    with pytest.raises(UserError, match="no sound file in an empty list"):
+        prediction.predict([""])
+    with pytest.raises(UserError, match="the name of the model is empty"):
+        prediction.predict(["clip.wav"], "")
 
 
 @pytest.mark.parametrize("kind", ["flac", "flac of unknown length", "chain"])
@@ -150,12 +166,34 @@ class TestOutputsBeforeWork:
         with pytest.raises(UserError, match=message):
             command(["clip.wav"], out=out)
 
-    def test_a_folder_without_permission_is_refused(self, monkeypatch):
-        monkeypatch.setattr(os, "access", lambda *_: False)
-        with pytest.raises(UserError, match="nothing may be written into"):
-            commands.predict(["clip.wav"], out="other/table.csv")
-        with pytest.raises(UserError, match="nothing may be written into"):
-            commands.predict(["clip.wav"], timeline="pictures")
+    @pytest.mark.parametrize("option", [{"out": "/proc/other/table.csv"}, {"timeline": "/proc/pictures"}])
+    def test_a_folder_that_takes_no_file_is_refused_whatever_its_permissions_say(self, option):
+        with pytest.raises(UserError, match="nothing can be written into /proc"):
+            commands.predict(["clip.wav"], **option)
+
+    def test_the_table_and_the_pictures_need_two_places(self):
+        with pytest.raises(UserError, match="name two places"):
+            commands.predict(["clip.wav"], out="both.csv", timeline="./both.csv")
+
+    @pytest.mark.parametrize(
+        ("bundle", "message"),
+        [
+            ("folder.earlayers", "is a folder: name the file"),
+            ("/proc/a.earlayers", "nothing can be written into /proc"),
+            ("model.zip", "the ending says the format, one of .earlayers; found '.zip'"),
+            ("model", "found 'none'"),
+        ],
+    )
+    def test_a_bundle_s_place_is_checked_before_its_model_is_looked_for(self, bundle, message):
+        Path("folder.earlayers").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=message):
+            commands.export(model="no such model", bundle=bundle)
+
+    @pytest.mark.parametrize("out", ["folder.yaml", "/proc/a.yaml", "params.json"])
+    def test_a_place_for_parameters_is_checked_before_they_are_read(self, out):
+        Path("folder.yaml").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=f"{out}: |{out} is a folder|nothing can be written"):
+            planning.paper_params(file="no such file", out=out)
 
     def test_pictures_need_a_folder(self):
         with pytest.raises(UserError, match=r"clip\.wav is no folder"):
@@ -260,6 +298,16 @@ class TestNamesAreData:
         assert cli.main(["predict", str(music), "--out", str(music / "t.csv")]) == 2
         printed = "".join(capsys.readouterr())
         assert not set("\x1b\x07\u202e") & set(printed)
+
+    def test_json_lines_do_not_speak_to_the_terminal_and_hold_the_name(self, music, capsys):
+        names = ["a\x9b31m.wav", "turned\u202egnp.wav", "\U000e0041tag.wav", "é 音.wav"]
+        for name in names:
+            (music / name).write_bytes(b"junk")
+        assert cli.main(["predict", str(music), "--json", "--quiet"]) == 2
+        printed = capsys.readouterr().out
+        assert not set("\x9b\u202e\U000e0041") & set(printed)
+        rows = [json.loads(line) for line in printed.splitlines()]
+        assert {Path(row["file"]).name for row in rows} == set(names)
 
     @pytest.mark.slow
     def test_bytes_that_are_no_utf8_are_shown_as_escapes(self, music):

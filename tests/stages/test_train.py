@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -253,6 +254,33 @@ def test_a_killed_stage_takes_its_workers_along_and_goes_on_to_the_same_networks
     assert 5 <= max(epochs_done(cell, fold) for fold in range(FOLDS)) < 100
     train.run("scores", SLOW, 6)
     assert networks(cell) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_in_a_training_is_130_and_a_line_and_leaves_its_states(project, jobs):
+    cell = name_of("scores", SLOW, 6)
+    # a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "earlayers", "train", "scores", SLOW, "6"],
+        env=os.environ | {"EARLAYERS_JOBS": jobs, "EARLAYERS_TRACKING": "off"},
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    signal.signal(signal.SIGINT, before)
+    while max(epochs_done(cell, fold) for fold in range(FOLDS)) < 5:
+        assert stage.poll() is None, stage.stderr.read()
+        time.sleep(0.02)
+    os.killpg(stage.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    said = stage.communicate(timeout=60)[1]
+    assert stage.returncode == 130, said
+    assert "earlayers: interrupted\n" in said  # behind it Python may warn of its workers' semaphores
+    assert "Traceback" not in said
+    wait_for_the_end_of_workers(cell)
+    assert 5 <= max(epochs_done(cell, fold) for fold in range(FOLDS)) < 100
 
 
 def wait_for_the_end_of_workers(cell: str) -> None:

@@ -47,3 +47,20 @@ def test_a_longer_one_is_refused_whatever_its_header_says(headers):
 def test_a_client_that_waits_for_leave_is_refused_before_it_sends():
     status, _, taken = ask([b"a" * 200], {b"content-length": b"200", b"expect": b"100-continue"})
     assert (status, taken) == (413, 0)
+
+
+JSON = {b"Content-Type": b"application/json; charset=utf-8"}
+
+
+@pytest.mark.parametrize("body", [b"[" * 5000, b'{"a":' * 5000, b'{"inputs": ' + b"[" * 500, b"[{" * 251])
+def test_json_nested_without_end_is_refused_before_it_is_parsed(body):
+    status, content, _ = ask([body], JSON, largest=10**6)
+    assert status == 400
+    assert json.loads(content)["message"].startswith("a request may hold 500 opening brackets")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"), [(b"[" * 500, JSON), (b"[" * 5000, {b"content-type": b"text/csv"})]
+)
+def test_what_no_parser_of_json_would_fail_at_is_handed_on(body, headers):
+    assert ask([body], headers, largest=10**6)[:2] == (200, body)

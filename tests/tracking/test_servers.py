@@ -109,7 +109,8 @@ def senseless(chance: random.Random, good: bytes) -> tuple[bytes, str]:
             json.dumps({"inputs": chance.choice([[], {}, 1, "x", [[1, 2]], {"audio": [1]}])}).encode(),
             json.dumps({"instances": [{"audio": "x"}], "params": {"a": [1]}}).encode(),
             json.dumps(chance.choice([None, [], 1, "x", {"a": 1}])).encode(),
-            b'{"dataframe_records": ' + b"[" * 500,
+            b'{"dataframe_records": ' + b"[" * chance.choice([400, 5000, 100_000]),
+            b'{"inputs": ' + b"[" * 400 + b"]" * 400 + b"}",
         ]
     )
     kinds = ["application/json"] * 8 + ["text/csv", "text/plain", "application/vnd.apache.parquet", "x/y"]
@@ -192,3 +193,24 @@ def test_a_server_that_cannot_start_says_why(project):
         servers.started(["-m", "mlflow", "server", "--no-such-option"], 9, "health", {}),
     ):
         pass
+
+
+ANSWERING = """
+import sys
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+HTTPServer(("127.0.0.1", int(sys.argv[-1])), SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+@pytest.mark.faults
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine_s_own_server(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # whose files the server lists
+    monkeypatch.setattr(servers, "STARTS_WITHIN_SECONDS", 5.0)
+    plain = servers.example("http://127.0.0.1:5001")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody answers
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with servers.started(["-c", ANSWERING], servers.free_port(5500), "", {}):
+        pass
+    assert " --noproxy 127.0.0.1 " in servers.example("http://127.0.0.1:5001")
+    assert "--noproxy" not in plain

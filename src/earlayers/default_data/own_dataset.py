@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ TAGS = ("artist", "album")
 
 @dataclass(frozen=True)
 class File:
-    """A sound file: how long it is as a whole, and why it cannot be used ("" where it can)."""
+    """A sound file: how long it is, and why it cannot be used ("" where it can)."""
 
     track: Track
     reason: str
@@ -79,6 +80,11 @@ def introduce(name: str, layout: str, *, learn_on: bool, transfer_to: bool, writ
             f"transfer.folds is {after.transfer.folds}, and a genre has {fewest} groups: lower it to "
             f"{fewest} in {paths.PARAMS}, or add tracks"
         )
+    if learn_on and transfer_to:
+        yield (
+            f"Table 2 will try networks of {name} on {name} too, whose clips they have heard: leave those "
+            "rows aside, or choose one of --no-learn-on and --no-transfer-to"
+        )
     if not write:
         yield "nothing was changed; the same command with --write adds these lines, comments are kept"
     yield "then: dvc repro"
@@ -90,17 +96,18 @@ def look_at(folder: Path, track: Track, settings: Params) -> File:
 
     audio, path = settings.audio, folder / track.path
     try:
-        decode(path, audio.sample_rate_hz, audio.clip_seconds, audio.min_seconds)
+        decoded = decode(path, audio.sample_rate_hz, audio.clip_seconds, audio.min_seconds)
     except Unreadable as reason:
         return File(track, str(reason), 0.0, 0, frozenset())
-    with soundfile.SoundFile(path) as sound:
+    with soundfile.SoundFile(os.fsencode(path)) as sound:
         tags = sound.copy_metadata()
-        seconds, rate_hz = sound.frames / sound.samplerate, sound.samplerate
     labels = {(tag, tags[tag].strip()) for tag in TAGS if tags.get(tag, "").strip()}
     artist, dash, _ = Path(track.path).stem.partition(" - ")
     if dash and not any(kind == "artist" for kind, _ in labels):
         labels.add(("artist", artist.strip()))
-    return File(track, "", seconds, rate_hz, frozenset(labels))
+    # of a stream that does not know its length: what was read
+    seconds = decoded.file_seconds or decoded.seconds
+    return File(track, "", seconds, decoded.sample_rate_hz, frozenset(labels))
 
 
 def described(folder: Path, files: Sequence[File], allowed: float) -> Iterator[str]:

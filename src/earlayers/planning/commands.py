@@ -51,6 +51,7 @@ def paper_params(
     """Write the parameters of a run, or of a part of it."""
     from earlayers import params
 
+    files.check_output(Path(out), [".yaml", ".yml"])
     content = _part(file, methods or [], hidden_units or [], folds)
     if methods or hidden_units or folds is not None:
         params.write(content, Path(out))

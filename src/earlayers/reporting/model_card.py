@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from earlayers import champion, paths
-from earlayers.files import read_json
+from earlayers.files import as_markdown, read_json
 
 if TYPE_CHECKING:
     from earlayers.params import Params
@@ -27,13 +27,14 @@ def model_card(params: Params) -> str:
 
     best = champion.choose(params)
     description = best.network_folder / "network.json"
+    # a clone without models has no network to ask
+    genres = sorted(read_json(description)["genres"]) if description.exists() else []
     card = environment().get_template("model_card.md.j2")
     text = card.render(
         best=best,
         params=params,
         result=read_json(paths.result("classify", best.cell.name)),
         rivals=champion.count(params),
-        # a clone without models has no network to ask
-        genres=sorted(read_json(description)["genres"]) if description.exists() else [],
+        genres=list(map(as_markdown, genres)),
     )
     return text + "\n"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from earlayers.files import as_markdown
 from earlayers.reporting.names import shown
 from earlayers.reporting.paper import beside
 from earlayers.reporting.paper import cells as paper_cells
@@ -163,17 +164,24 @@ def probability(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def sentence(grid: Grid) -> str:
-    """Say in words what the numbers are and what they have to beat."""
+def sentence(grid: Grid, genre: Callable[[str], str] = str) -> str:
+    """Say in words what the numbers are and what they have to beat.
+
+    Args:
+        grid: one dataset and classifier.
+        genre: how a genre's name is written: it is data, and must be no mark of the page's language.
+    """
     clips = grid.clips
     folds = len(grid.rows[0].folds)
     runs = "folds" if clips.once or not grid.source else "networks, one of every fold"
-    largest = f"{clips.largest}, {clips.count_by_genre[clips.largest]} of {clips.count} clips"
+    alike = grid.source == clips.dataset
+    heard = " These networks have heard the clips that test them: the numbers say too much." * alike
+    largest = f"{genre(clips.largest)}, {clips.count_by_genre[clips.largest]} of {clips.count} clips"
     return (
         f"Accuracy of clips in percent, mean ± standard deviation over {folds} "
         f"{runs}; classifier: {grid.classifier}. "
         f"Chance is {clips.chance:.1f} %; always naming the largest class ({largest}) gives "
-        f"{clips.largest_share:.1f} %.{_additions(grid.methods)}"
+        f"{clips.largest_share:.1f} %.{_additions(grid.methods)}{heard}"
     )
 
 
@@ -226,7 +234,7 @@ def markdown(grid: Grid) -> str:
     Returns:
         The text, ending in a newline.
     """
-    parts = [f"### {heading(grid)}", sentence(grid), _main_table(grid), verdict(grid)]
+    parts = [f"### {heading(grid)}", sentence(grid, as_markdown), _main_table(grid), verdict(grid)]
     if grid.baselines:
         parts += ["Hand-made features through the same windows, classifier and vote:", _baseline_table(grid)]
     if grid.networks and not grid.source:
@@ -286,4 +294,5 @@ def pipes(head: Sequence[str], lines: Sequence[Sequence[str]], aligned: Sequence
     rules = {"l": ":--", "r": "--:"}
     sides = [*aligned, *("r" for _ in head[len(aligned) :])]
     table = [head, [rules[side] for side in sides], *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in table]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

@@ -18,7 +18,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from earlayers.errors import UserError
-from earlayers.files import replacing
+from earlayers.files import as_markdown, replacing
 from earlayers.genres import checking
 from earlayers.serving import identity, trust
 from earlayers.serving.predictor import load
@@ -115,7 +115,7 @@ def _card(described: Mapping[str, Any], content: Mapping[str, bytes]) -> str:
     facts, forest = (json.loads(content[name]) for name in ("network.json", "forest.json"))
     return f"""# {described["cell"]}, fold {described["fold"]}
 
-Names the genre of a recording: {", ".join(facts["genres"])}.
+Names the genre of a recording: {", ".join(map(as_markdown, facts["genres"]))}.
 It knows no other label and gives one of these to any sound but silence; how well it does on other music
 than that of `{described["dataset"]}` is not known before it is measured.
 

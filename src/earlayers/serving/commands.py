@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,18 +48,28 @@ def predict(
     if out:
         check_output(Path(out), TABLES)
     folder = Path(timeline) if timeline else None
+    if out and folder and Path(out).absolute() == folder.absolute():
+        raise UserError(f"{out} cannot be the table and the folder of the pictures: name two places")
     table = prediction.predict(
         files, model, fold, timelines=folder, progress=not quiet, longest_seconds=longest_seconds
     )
     if as_json:
         # a number that is missing is null: JSON has no NaN
         for row in table.astype(object).where(table.notna(), None).to_dict("records"):
-            typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
+            typer.echo(_line(row))
     if out:
         write_table(table, Path(out))
     if not quiet:
         _show(table)
     _finish(table, out or "above", quiet)
+
+
+def _line(row: dict[Any, Any]) -> str:
+    """A row as JSON, in which what a terminal would obey is written as JSON's own escapes."""
+    from earlayers.files import ESCAPED
+
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return "".join(json.dumps(sign)[1:-1] if unicodedata.category(sign) in ESCAPED else sign for sign in text)
 
 
 def _show(table: pd.DataFrame) -> None:
@@ -103,14 +114,15 @@ def export(
     """A model as one file (--bundle), or its network and windows as ONNX."""
     from earlayers.files import check_output, replacing
     from earlayers.serving import prediction
+    from earlayers.serving.bundle import ENDING, write
 
     out = out if out or bundle else "network.onnx"
     if out:
         check_output(Path(out), [".onnx"])
+    if bundle:
+        check_output(Path(bundle), [ENDING])
     network, forest = prediction.find_model(model, fold)
     if bundle:
-        from earlayers.serving.bundle import write
-
         passport = write(Path(bundle), network, forest)
         log.info("%s: %s, fold %s, layer %s", bundle, passport.cell, passport.fold, passport.layer)
     if out:

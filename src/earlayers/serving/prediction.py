@@ -13,6 +13,7 @@ import hashlib
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -136,7 +137,8 @@ def find_model(model: Model, fold: int | None) -> tuple[Path, Path]:
 
     if isinstance(model, tuple):
         return model
-    model = str(model)
+    if not (model := str(model)):
+        raise UserError("the name of the model is empty: name a cell, a bundle or a folder, or leave it away")
     if model != CHAMPION and (place := Path(model)).exists():
         if not paths.PARAMS.is_file() or place.resolve() != paths.model(place.name).resolve():
             return bundle.parts(place, fold)
@@ -165,16 +167,17 @@ def find_files(files: Files) -> list[Path]:
     """Named files as they are, and the sound files below named folders, sorted.
 
     What is sound by its ending and cannot be read is among them, and so are folders that cannot be searched:
-    each gets a row that says why. A file that is named twice is taken once.
+    each gets a row that says why. Other files than texts and pictures are counted in the log, hidden ones
+    passed over. A file that is named twice is taken once.
 
     Raises:
         UserError: when nothing is found.
     """
-    from earlayers.audio.searching import search
+    from earlayers.audio.searching import DOCUMENTS, search, words
 
     files = [files] if isinstance(files, str | os.PathLike) else files
     sounds: list[Path] = []
-    for path in map(Path, files):
+    for path in (Path(file) for file in files if file):  # "" is no folder but a variable that is not set
         if not os.path.isdir(path):  # noqa: PTH112 - which is true or false for any name
             sounds.append(path)
             continue
@@ -182,6 +185,12 @@ def find_files(files: Files) -> list[Path]:
         # what a link leads to is in the list already
         unsearched = [inside for inside, why in contents.skipped.items() if "cannot be read" in why]
         sounds += [path / name for name in sorted([*contents.sounds, *contents.unreadable, *unsearched])]
+        endings = Counter(Path(name).suffix.lower() or "without an ending" for name in contents.others)
+        if left_out := Counter({name: n for name, n in endings.items() if name not in DOCUMENTS}):
+            log.warning(
+                "%s: left out: %s; a file that is named itself is read whatever its ending",
+                *(shown(path), shown(words(left_out))),
+            )
     if not sounds:
         raise UserError(f"no sound file in {', '.join(shown(file) for file in files) or 'an empty list'}")
     return list(dict.fromkeys(sounds))
