@@ -168,7 +168,8 @@ def test_dead_units_are_counted(project):
     assert [int(count) for count in sigmoid[6:]] == [0, 0, 0]
 
 
-def test_tables_and_times_go_into_the_readme_between_their_markers(project):
+def test_tables_and_times_go_into_the_readme_between_their_markers(project, caplog):
+    caplog.set_level("INFO")
     blocks = "".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("times", "results"))
     (project / "README.md").write_text(f"# Title\n{blocks}rest\n")
     measured = {
@@ -184,6 +185,9 @@ def test_tables_and_times_go_into_the_readme_between_their_markers(project):
     (project / "docs").mkdir()
     shutil.copy(ROOT / "docs/claims.md", project / "docs")
     report.readme()
+    assert "README.md: changed (results, times)" in caplog.text
+    report.readme()
+    assert "README.md: as it was (results, times)" in caplog.text
     found = json.loads((project / "results/claims.json").read_text())
     verdicts = {claim["key"]: claim["verdict"] for claim in found["claims"]}
     # one size, no dropout, no PMSC: what needs them is not tested, the rest is
