@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import soundfile
@@ -27,8 +28,15 @@ def test_a_damaged_mp3_prints_nothing_and_nobody_elses_words_are_lost(tmp_path, 
 
     read()
     assert "mpg123" in capfd.readouterr().err  # what this is about
-    with kept_off_screen():
+    with kept_off_screen(), ThreadPoolExecutor(2) as threads:
         sys.stderr.write("before\n")
-        read()
+        list(threads.map(lambda _: _quietly(read), range(4)))
         os.write(2, b"from another thread\n")
     assert capfd.readouterr().err == "before\nfrom another thread\n"
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
+
+
+def _quietly(read) -> None:
+    with kept_off_screen():
+        read()

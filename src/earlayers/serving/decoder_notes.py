@@ -13,24 +13,50 @@ from contextlib import contextmanager
 # libmpg123, inside libsndfile, writes to file descriptor 2 and cannot be told not to from here
 NOTES = re.compile(rb"(\[src/libmpg123/|Note: |Warning: )")
 STDERR = 2
-_one_at_a_time = threading.Lock()
+
+
+class _Held:
+    """Standard error in a file, as long as one thread or more wants it so; a server decodes in several."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+
+    def begin(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                sys.stderr.flush()
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the last user closes it
+                self._screen = os.dup(STDERR)
+                os.dup2(self._file.fileno(), STDERR)
+
+    def end(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            sys.stderr.flush()
+            os.dup2(self._screen, STDERR)
+            os.close(self._screen)
+            with self._file as lines:
+                lines.seek(0)
+                for line in lines:
+                    # other threads write there too
+                    if line.strip() and not NOTES.match(line):
+                        os.write(STDERR, line)
+
+
+_held = _Held()
 
 
 @contextmanager
 def kept_off_screen() -> Iterator[None]:
     """Hold back what is written to standard error for a while, and drop the decoder's own lines from it."""
-    with _one_at_a_time, tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        before = os.dup(STDERR)
-        os.dup2(held.fileno(), STDERR)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(before, STDERR)
-            os.close(before)
-            held.seek(0)
-            for line in held:
-                # other threads write there too
-                if line.strip() and not NOTES.match(line):
-                    os.write(STDERR, line)
+    if sys.stderr is None:  # started without one
+        yield
+        return
+    _held.begin()
+    try:
+        yield
+    finally:
+        _held.end()
