@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow  # starts DVC ten times
 
@@ -25,11 +27,11 @@ stages:
       - results/score.txt: {cache: false}
       - model.bin
 """
-# with another rate than that of the commit it never ends
+# with one rate it never ends
 WORK = """
 import pathlib, time
 rate = pathlib.Path("params.yaml").read_text().split()[1]
-if rate != "0.1":
+if rate == "0.5":
     pathlib.Path("begun").touch()
     time.sleep(600)
 pathlib.Path("results").mkdir(exist_ok=True)
@@ -126,6 +128,40 @@ def test_a_value_that_git_takes_for_unchanged_is_undone_by_them_too(project):
     for command in documented():
         run(project, *command.split())
     assert "0.1" in file.read_text()
+
+
+def test_audio_of_one_s_own_is_neither_sent_nor_taken_in_by_a_tried_value(project, tmp_path_factory):
+    remote = tmp_path_factory.mktemp("remote")
+    outs = yaml.safe_load((ROOT / "data.dvc").read_text())["outs"]
+    assert [out["path"] for out in outs] == ["data/scores", "data/tunes"]
+    for out in outs:
+        (project / out["path"]).mkdir(parents=True)
+        (project / out["path"] / "clip.mp3").write_text(out["path"])
+    bare = [{"path": out["path"], "hash": "md5"} for out in outs]
+    (project / "data.dvc").write_text(yaml.safe_dump({"outs": bare}))
+    shutil.copy(ROOT / ".gitignore", project)
+    with (project / ".gitignore").open("a") as file:
+        file.write("/model.bin\n/begun\n")
+    run(project, "dvc", "commit", "-q", "-f", "data.dvc")
+    run(project, "git", "add", ".")
+    run(project, "git", "commit", "-qm", "data")
+    private = project / "data/my_music/song.mp3"
+    private.parent.mkdir()
+    private.write_text("private")
+    run(project, "dvc", "exp", "run", "-q", "-S", "rate=0.2")
+    for command in documented():
+        run(project, *command.split())
+    assert run(project, "git", "status", "--short") == ""
+    run(project, "dvc", "remote", "add", "--local", "--default", "remote", str(remote))
+    run(project, "dvc", "push", "-q")
+    sent = [file.read_text() for file in remote.rglob("*") if file.is_file() and file.suffix != ".dir"]
+    assert sorted(sent) == ["0.1", "data/scores", "data/tunes"]
+    assert private.read_text() == "private"
+    # only when it is asked for
+    run(project, "dvc", "add", "-q", "data/my_music")
+    assert run(project, "git", "status", "--short", "-uall") == "?? data/my_music.dvc"
+    run(project, "dvc", "push", "-q", "data/my_music.dvc")
+    assert "private" in [file.read_text() for file in remote.rglob("*") if file.is_file()]
 
 
 def test_a_checkout_from_the_index_would_not_undo_a_staged_value(project):
