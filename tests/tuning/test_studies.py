@@ -361,6 +361,7 @@ def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):
     assert sorted(len(line.get_xdata()) for line in points) == [4, 4, 4, 4]
     assert len(right.lines) == 4
     assert left.get_xscale() == "log"
+    assert left.get_xlabel() == "learning rate"
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def draw(study: Study, job: Job) -> dict[str, Figure]:
             axes = np.ravel(getattr(visualization.matplotlib, f"plot_{name}")(study, **arguments))
             for panel in axes:
                 panel.set_title("")
-                if name == SLICE and panel.get_xlabel() in job.search.space:
+                if name == SLICE:
                     dimension = job.search.space[panel.get_xlabel()]
                     # choices stand there as Python writes them
                     where = repr(dimension.paper) if isinstance(dimension, Choice) else dimension.paper
@@ -245,7 +245,7 @@ def grid(study: Study, job: Job, name: str) -> Figure:
     left.axvline(dimension.paper, **DASHED, label="paper")
     if not isinstance(dimension, Choice) and dimension.log:
         left.set_xscale("log")
-    label(left, name.rpartition(".")[2], "validation accuracy, % of frames")
+    label(left, in_words(job)[name], "validation accuracy, % of frames")
     label(right, "epoch (Hessian-free: step)", "validation accuracy of fold 0, %")
     for axes in (left, right):
         axes.grid(color=GRID, linewidth=0.8)
