@@ -461,6 +461,8 @@ def test_a_better_cell_takes_over_the_alias_and_the_old_version_stays(trained):
     version = champion_version()
     assert (str(version.version), version.tags["cell"]) == ("2", OTHER)
     assert len(MlflowClient(store.uri()).search_model_versions("name='earlayers'")) == 2
+    marks = {name: run.data.tags.get("champion") for name, run in runs("classify").items()}
+    assert marks == {CLASSIFIED: None, HANDMADE: None, OTHER: "scores"}
 
 
 # imports once, then forks: eight writers that start at the same moment on a store that is not there

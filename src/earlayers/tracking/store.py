@@ -119,6 +119,16 @@ class Store:
         self.complete(run, record)
         self.client.set_terminated(run, "FINISHED", end)
 
+    def mark(self, stage: str, tag: str, value: str, run: str) -> None:
+        """Give one run of a stage a tag that no other has with this value."""
+        marked = {one.info.run_id for one in self.runs(stage).values() if one.data.tags.get(tag) == value}
+        for other in marked - {run}:
+            self.client.delete_tag(other, tag)
+        if run not in marked:
+            self.client.set_tag(run, tag, value)
+        if marked != {run}:
+            self._runs.pop(stage, None)
+
     def log_report(self) -> bool:
         """Keep the report and what else sums up all cells in a run of its own, once for each state.
 

@@ -76,6 +76,8 @@ def experiment_tags(stage: str) -> dict[str, str]:
         return tags
     metrics = [f"metrics.`{name}`" for name in _METRICS[stage]]
     columns = [*metrics, *(f"params.`{name}`" for name in _PARAMETERS)]
+    if stage == "classify":
+        columns.insert(1, "tags.`champion`")  # the dataset whose champion it is
     state = {
         "orderByKey": metrics[0],
         "orderByAsc": False,
