@@ -82,6 +82,8 @@ ui: $(STAMP) ## compare the runs in a browser; Ctrl-C stops it
 	earlayers ui
 
 experiments: $(STAMP) ## compare what `dvc exp run -S ...` tried: parameters and accuracies that differ
+	@test -n "$$(dvc exp list --name-only)" || \
+	  echo "nothing has been tried since the last commit, so there is nothing to compare: docs/experiments.md says how"
 	dvc exp show --only-changed --drop '(build|models|results/[a-z]+$$|.*(acc/l|std|none|net))'
 
 serve: $(STAMP) ## answer requests for genres on this machine; Ctrl-C stops it
@@ -121,10 +123,10 @@ paper-plan: $(STAMP) ## what that run will cost here: [METHODS="..."] [UNITS="..
 
 paper: $(STAMP) ## the paper's own run on GTZAN and ISMIR 2004: [METHODS="..."] [UNITS="..."] [FOLDS=]
 	@git diff --quiet HEAD -- params.yaml || \
-	  { echo "params.yaml has uncommitted edits: commit them, or undo them (git checkout params.yaml)"; exit 2; }
+	  { echo "params.yaml has uncommitted edits: commit them, or undo them (git checkout HEAD params.yaml)"; exit 2; }
 	earlayers paper-params $(PART)
-	earlayers data gtzan ismir2004 || { git checkout --quiet params.yaml; exit 2; }
-	@echo "params.yaml now holds the paper's protocol; to go back: git checkout params.yaml dvc.lock results"
+	earlayers data gtzan ismir2004 || { git checkout --quiet HEAD params.yaml; exit 2; }
+	@echo "params.yaml now holds the paper's protocol; to go back: git checkout HEAD params.yaml dvc.lock results"
 	dvc repro
 	earlayers sync
 

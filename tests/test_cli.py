@@ -74,10 +74,12 @@ def test_keys_reach_the_stage_in_order(monkeypatch):
 def test_an_annex_is_told_of_a_stage_once_its_results_are_there(monkeypatch):
     heard = []
     monkeypatch.setattr(split, "run", lambda dataset: heard.append(f"{dataset} is split"))
-    listener = SimpleNamespace(after_stage=lambda *cell: heard.append(cell))
+    listener = SimpleNamespace(
+        after_stage=lambda stage, cell, seconds: heard.append((stage, cell, seconds < 60))
+    )
     monkeypatch.setattr(cli, "_annexes", lambda: [SimpleNamespace(), listener])
     assert cli.main(["split", "scores"]) == 0
-    assert heard == ["scores is split", ("split", "scores")]
+    assert heard == ["scores is split", ("split", "scores", True)]
 
 
 def earlayers(*arguments, **environment):

@@ -78,13 +78,15 @@ class TinyProject:
                 shutil.copy(ROOT / part, folder / part)
         self.write_params(tiny_params())
         make_data(folder / "data")
+        outs = [{"path": f"data/{name}", "hash": "md5"} for name in ("scores", "tunes")]
+        (folder / "data.dvc").write_text(yaml.safe_dump({"outs": outs}))
         for command in (
             "git init -q",
             "git config user.email test@example.com",
             "git config user.name test",
             "dvc init -q",
             "dvc config core.analytics false",
-            "dvc add -q data",
+            "dvc commit -q -f data.dvc",
         ):
             self.run(*command.split())
 

@@ -11,6 +11,7 @@ import importlib
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType, ModuleType
 from typing import Annotated, Any
@@ -151,17 +152,18 @@ def speed(method: Method, hidden_units: HiddenUnits) -> None:
 
 
 def _run(stage: str, *keys: str | int, function: str = "run") -> None:
-    """Run a stage, then tell the annexes that its results are on disk."""
+    """Run a stage, then tell the annexes that its results are on disk, and how many seconds it took."""
+    began = time.monotonic()
     getattr(importlib.import_module(f"earlayers.stages.{stage}"), function)(*keys)
     for tell in _listeners():
-        tell(stage, name_of(*keys))
+        tell(stage, name_of(*keys), time.monotonic() - began)
 
 
 def _annexes() -> list[ModuleType]:
     return [importlib.import_module(f"earlayers.{name}.commands") for name in ANNEXES]
 
 
-def _listeners() -> list[Callable[[str, str], None]]:
+def _listeners() -> list[Callable[[str, str, float], None]]:
     return [annex.after_stage for annex in _annexes() if hasattr(annex, "after_stage")]
 
 

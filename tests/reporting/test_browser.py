@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+import soundfile
 import yaml
 
 from earlayers.stages import report
+from tests.helpers import tone
 from tests.reporting.chromium import Chromium, executable
 from tests.reporting.example_results import Example
 
@@ -69,6 +72,24 @@ POOR_CONTRAST = """
   return poor;
 })()
 """
+# the seconds of a clip, or what stands where its player stood
+PLAYED = """
+(number => new Promise(done => {
+  const player = document.querySelectorAll("audio")[number], cell = player.parentElement;
+  player.addEventListener("loadedmetadata", () => done(player.duration));
+  player.addEventListener("error", () => setTimeout(() => done(cell.textContent)));
+  player.preload = "auto";
+  player.load();
+}))
+"""
+# headings that a page may end with, and paragraphs below chapters that it may cut or end with
+PARTED = """
+[...document.querySelectorAll("main h2, main h3")].filter(heading => {
+  const next = heading.nextElementSibling, style = getComputedStyle(next);
+  const stays = style.breakInside === "avoid" && style.breakAfter === "avoid";
+  return getComputedStyle(heading).breakAfter !== "avoid" || heading.matches("h2:has(+ p)") && !stays;
+}).map(heading => heading.textContent)
+"""
 WIDTHS = [360, 420, 768, 1280, 1920]
 
 
@@ -128,13 +149,34 @@ def test_the_page_never_scrolls_sideways_and_wide_tables_do(browser, page, width
     assert cut == 0
 
 
-def test_table_1_fits_a_wide_window_without_scrolling(browser, page):
-    browser.open(page, width=1280)
+@pytest.mark.parametrize("width", [1200, 1279, 1280])
+def test_table_1_fits_a_wide_window_without_scrolling(browser, page, width):
+    browser.open(page, width=width)
     spare = browser.value(
         "(() => { const box = document.querySelector('#tables .scroll');"
         " return box.clientWidth - box.scrollWidth })()"
     )
     assert spare >= 0
+
+
+def test_clips_play_where_the_data_lies_and_a_missing_one_is_called_so(browser, page):
+    browser.open(page, width=1280)
+    addresses = browser.value("[...document.querySelectorAll('audio')].map(player => player.src)")
+    first = Path(unquote(urlsplit(addresses[0]).path))
+    assert first.is_relative_to(page.parents[1] / "data/scores")
+    first.parent.mkdir(parents=True)
+    soundfile.write(first, tone(440.0, 2.0), 22050)
+    assert browser.value(f"{PLAYED}(0)") == pytest.approx(2.0, abs=0.1)
+    assert browser.problems() == []
+    assert browser.value(f"{PLAYED}(1)") == "not on this disk"
+
+
+def test_in_print_a_heading_stays_with_what_follows_it(browser, page):
+    browser.open(page, width=1280)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    parted = browser.value(PARTED)
+    browser.ask("Emulation.setEmulatedMedia", media="")
+    assert parted == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

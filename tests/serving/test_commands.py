@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ def test_predictions_are_a_csv_file_with_a_row_a_file(project, caplog):
     assert table["genre"][0] in synthetic.GENRES
     assert table["genre"][1] == ""
     assert "out/table.csv: 2 files, 1 of them could not be read" in caplog.text
+    assert f"by {synthetic.CLASSIFIED}, fold 1 (dataset scores, layer 2)" in caplog.text
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "add", "results"], check=True)
+    author = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    subprocess.run(["git", *author, "commit", "-qm", "results"], check=True)
+    commit = subprocess.run(
+        ["git", "log", "-1", "--format=%h"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    with caplog.at_level(logging.INFO):
+        commands.predict(["good.wav"])
+    assert f"(dataset scores, layer 2, commit {commit})" in caplog.text
 
 
 def test_features_are_a_parquet_file_with_an_array_a_layer(project):

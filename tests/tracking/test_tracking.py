@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -253,6 +256,96 @@ def test_an_unreachable_server_costs_a_message_and_no_result(project, monkeypatc
     assert tracking.sync(progress=False)["created"] == RESULTS
 
 
+def test_a_stage_that_ran_here_shows_how_long_it_took_and_when(project):
+    from earlayers.tracking import durations
+
+    durations.note("classify", CLASSIFIED, 71.5)
+    durations.note("classify", HANDMADE, 3.0)
+    synthetic.write_classified(HANDMADE, window=50.0)  # as `dvc checkout` brings another result
+    noted = durations.read("classify", CLASSIFIED)
+    assert noted is not None
+    tracking.sync(progress=False)
+    run, other = (runs("classify")[name] for name in (CLASSIFIED, HANDMADE))
+    assert run.info.end_time - run.info.start_time == 71500
+    assert run.info.end_time == round(noted.ended * 1000)
+    assert other.info.end_time == other.info.start_time
+
+
+def test_a_moved_project_keeps_its_artifacts_and_a_copy_has_its_own(trained, tmp_path_factory, monkeypatch):
+    (paths.RESULTS / "report.html").write_text("<html>a report</html>")
+    tracking.sync(progress=False)
+    moved = tmp_path_factory.mktemp("elsewhere") / "renamed"
+    monkeypatch.chdir(trained.parent)
+    shutil.move(trained, moved)
+    monkeypatch.chdir(moved)
+    assert tracking.champion() is not None
+    client = MlflowClient(store.uri())
+    places = [text for text in _stored_paths(moved / "mlflow.db") if str(trained) in text]
+    assert places == []
+    run = runs("classify")[CLASSIFIED]
+    assert "confusion.png" in {file.path for file in client.list_artifacts(run.info.run_id)}
+    mlflow.set_tracking_uri(store.uri())
+    try:
+        answer = mlflow.pyfunc.load_model("models:/earlayers@champion").predict(
+            pd.DataFrame({"audio": ["junk!"]})
+        )
+    finally:
+        mlflow.set_tracking_uri(None)
+    assert answer["error"][0].startswith("audio is not base64")
+    # a new run goes here, too, and a copy of all this leads into itself
+    synthetic.write_training(CELL, valid=(70.0, 71.0))
+    tracking.log_cell("train", CELL)
+    assert runs("train")[CELL].info.artifact_uri.startswith(str(moved))
+    copy = moved.parent / "copy"
+    shutil.copytree(moved, copy)
+    monkeypatch.chdir(copy)
+    assert tracking.sync(progress=False)["present"] == RESULTS
+    assert all(str(copy) in text for text in _stored_paths(copy / "mlflow.db"))
+
+
+def _stored_paths(database: Path) -> list[str]:
+    """Every text of MLflow's database that leads into a folder of artifacts."""
+    with closing(sqlite3.connect(database)) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [row for table in tables for row in connection.execute(f"SELECT * FROM {table}")]
+    return [value for row in rows for value in row if isinstance(value, str) and "/mlruns/" in value]
+
+
+def test_the_report_is_kept_once_for_each_state(project):
+    report = paths.RESULTS / "report.html"
+    report.write_text("<html>one</html>")
+    (paths.RESULTS / "table1.md").write_text("a table")
+    assert tracking.sync(progress=False)["created"] == RESULTS + 1
+    assert tracking.sync(progress=False)["created"] == 0
+    report.write_text("<html>two</html>")
+    tracking.log_report()
+    client = MlflowClient(store.uri())
+    kept = client.search_runs([client.get_experiment_by_name("report").experiment_id])
+    assert [text_of(run, "report.html") for run in kept] == ["<html>two</html>", "<html>one</html>"]
+    assert text_of(kept[0], "table1.md") == "a table"
+
+
+def test_every_metric_is_described_where_it_is_shown(project):
+    from earlayers.tracking.records import _OPTIMIZER
+
+    tracking.sync(progress=False)
+    client = MlflowClient(store.uri())
+    for stage in tracking.STAGES:
+        described = client.get_experiment_by_name(stage).tags["mlflow.note.content"]
+        words = set(re.findall(r"\w+", described))
+        names = {name for run in runs(stage, False).values() for name in run.data.metrics}
+        names |= set(_OPTIMIZER.values()) if stage == "train" else set()
+        unsaid = {name for name in names if not set(re.sub(r"\d", "1", name).split("/")) <= words}
+        assert unsaid == set(), stage
+
+
+def test_rows_of_the_table_are_counted_apart_from_earlier_and_tried_runs(project):
+    tracking.sync(progress=False)
+    synthetic.write_classified(CLASSIFIED, window=75.0)
+    tracking.sync(progress=False)
+    assert tracking.table_of_runs("classify")[1:] == (2, 1)
+
+
 def unreachable(uri: str) -> MlflowClient:
     raise ConnectionError(f"{uri} refused the connection")
 
@@ -368,6 +461,8 @@ def test_a_better_cell_takes_over_the_alias_and_the_old_version_stays(trained):
     version = champion_version()
     assert (str(version.version), version.tags["cell"]) == ("2", OTHER)
     assert len(MlflowClient(store.uri()).search_model_versions("name='earlayers'")) == 2
+    marks = {name: run.data.tags.get("champion") for name, run in runs("classify").items()}
+    assert marks == {CLASSIFIED: None, HANDMADE: None, OTHER: "scores"}
 
 
 # imports once, then forks: eight writers that start at the same moment on a store that is not there

@@ -295,9 +295,8 @@ def test_every_figure_is_drawn_and_the_page_needs_no_network(make_job):
     study = run(job, 20)
     both = {"optimization_history", "slice", "parallel_coordinate", "contour", "param_importances"}
     assert set(figures.draw(study, job)) == both | {"pareto_front"}
-    page = figures.page(study, job, "verdict: none")
+    page = figures.page(study, job, summary.summarise(study, job))
     assert page is not None
-    assert "<p>verdict: none</p>" in page
     assert "<script src=" not in page
     assert "<link" not in page
 
@@ -313,8 +312,9 @@ def test_pictures_and_page_mark_the_papers_values_and_have_titles_to_read(make_j
     (history,) = drawn["optimization_history"].axes
     assert history.lines[-1].get_ydata() == [pytest.approx(70)] * 2
     marks = {axes.get_xlabel(): axes.lines[0].get_xdata() for axes in drawn["slice"].axes if axes.lines}
-    assert marks == {RATE: [0.01] * 2, "optimizer.batch_frames": [20] * 2, "dropout": ["0.0"] * 2}
-    page = figures.page(study, job, "")
+    assert marks == {"learning rate": [0.01] * 2, "batch frames": [20] * 2, "dropout": ["0.0"] * 2}
+    content = summary.summarise(study, job)
+    page = figures.page(study, job, content)
     assert page is not None
     for name, figure in drawn.items():
         assert figure.get_suptitle() == figures.TITLES[name]
@@ -322,6 +322,35 @@ def test_pictures_and_page_mark_the_papers_values_and_have_titles_to_read(make_j
     assert '"x0":0.01,"x1":0.01' in page
     assert '"x0":20,"x1":20' in page
     assert '"x0":1,"x1":1' in page  # the second of the choices
+    # a shape without a type is a box, whose edges together look solid
+    assert page.count('"type":"line","x0":') >= 3
+
+
+def test_the_page_begins_with_a_verdict_and_both_sets_of_values_in_words(make_job):
+    job = make_job()
+    study = run(job, 8)
+    content = summary.summarise(study, job)
+    page = figures.page(study, job, content)
+    assert page is not None
+    best, gain = content["best"], content["gain"]
+    said = f"Verdict: trial {best['trial']} gains {gain['mean']:.2f} ± {gain['standard_error']:.2f} points"
+    assert said in page
+    value = f"{best['values'][RATE]:.4g}"
+    assert f"<th>learning rate</th><td>0.01</td><td>{value}</td>" in page
+    for words in (
+        '"text":"batch frames"',
+        '"ticktext":["validation accuracy, %","batch frames","learning rate"]',
+    ):
+        assert words in page
+    for word in (RATE, "optimizer.batch_f...", "Intermediate Value", "Best Value"):
+        assert f'"text":"{word}' not in page
+
+
+def test_of_one_objective_the_best_trial_has_the_darkest_line(make_job):
+    job = make_job()
+    study = run(job, 8)
+    (lines,) = figures.draw(study, job)["parallel_coordinate"].axes[0].collections
+    assert lines.get_cmap().name == "Blues"
 
 
 def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):
@@ -332,6 +361,7 @@ def test_the_figure_of_the_grid_shows_every_fold_of_every_point(make_job):
     assert sorted(len(line.get_xdata()) for line in points) == [4, 4, 4, 4]
     assert len(right.lines) == 4
     assert left.get_xscale() == "log"
+    assert left.get_xlabel() == "learning rate"
 
 
 @pytest.mark.slow
@@ -342,7 +372,7 @@ def test_the_value_that_matters_is_ranked_first_and_few_trials_rank_nothing(make
     names = [text.get_text() for text in bars.get_yticklabels()]
     widths = [bar.get_width() for bar in bars.patches]
     # by the fake's formula only the learning rate matters; the others get what is left to chance
-    assert names[int(np.argmax(widths))] == RATE
+    assert names[int(np.argmax(widths))] == "learning rate"
     assert max(widths) > 0.5
 
 
@@ -350,5 +380,5 @@ def test_a_study_without_a_complete_trial_has_no_figures(make_job):
     job = make_job()
     study = open_study(job)
     assert figures.draw(study, job) == {}
-    assert figures.page(study, job, "") is None
+    assert figures.page(study, job, summary.summarise(study, job)) is None
     assert summary.summarise(study, job)["best"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from earlayers.tuning.study import open_study
@@ -36,6 +38,17 @@ def test_a_trial_shows_its_values_folds_curve_and_why_it_ended(finished):
     ended = [record for record in records if record.status == "KILLED"]
     assert ended
     assert all(record.tags["why"] for record in ended)
+
+
+def test_every_metric_of_searches_and_trials_is_described(finished):
+    from earlayers.tracking.views import experiment_tags
+
+    job, study = finished
+    trials = trial_records(study, job)
+    names = {*study_record(study, job, []).metrics, *(name for trial in trials for name in trial.metrics)}
+    names |= {name for trial in trials for name, *_ in trial.curves}
+    words = set(re.findall(r"\w+", experiment_tags("tune")["mlflow.note.content"]))
+    assert {name for name in names if not set(re.sub(r"\d", "1", name).split("/")) <= words} == set()
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ def analyse(predictor: Predictor, file: Path, longest_seconds: float) -> Analysi
     """
     from earlayers.audio.decoding import decode
     from earlayers.genres.representations import layer_vectors
+    from earlayers.serving.decoder_notes import kept_off_screen
     from earlayers.serving.prediction import row_of_file
 
     # a second more, so that a file of just the longest length is not taken for one that was cut
@@ -64,7 +65,8 @@ def analyse(predictor: Predictor, file: Path, longest_seconds: float) -> Analysi
             "cut out the part you are curious about, or use `earlayers predict`, which takes an hour."
         )
     edges, probabilities = row["timeline"]
-    waveform = decode(file, predictor.sample_rate_hz, longest_seconds).waveform
+    with kept_off_screen():
+        waveform = decode(file, predictor.sample_rate_hz, longest_seconds).waveform
     columns = predictor.network.columns
     windows = np.concatenate(
         [layer_vectors(vectors, columns)[predictor.layer] for _, vectors in predictor.features(waveform)]

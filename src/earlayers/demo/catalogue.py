@@ -33,7 +33,7 @@ class ModelChoice:
         fold: of the split that both learned on; None where the model does not say.
         layer: what the forest is asked about: "1", "2", ... or "all".
         accuracy: percent of test clips named rightly, mean over folds; None where results/ has none.
-        champion: whether it is the best by validation clips.
+        champion: whether it is the best of its dataset by validation clips.
     """
 
     name: str
@@ -75,10 +75,10 @@ class ModelChoice:
 
 
 def choices(model: str = CHAMPION) -> dict[str, ModelChoice]:
-    """List the models on this disk, the one that was asked for first, then the champion, then by name.
+    """List the models on this disk: the one that was asked for, then each dataset's champion, then by name.
 
     Args:
-        model: a cell, a folder, or `champion`.
+        model: a cell, a folder, `champion` or `champion-<dataset>`.
 
     Returns:
         Name -> model; a cell that was not trained here, or whose files are damaged, is left out.
@@ -87,14 +87,21 @@ def choices(model: str = CHAMPION) -> dict[str, ModelChoice]:
         UserError: when the one that was asked for is missing.
     """
     settings = params.load() if paths.PARAMS.is_file() or model == CHAMPION else None
-    best = ""
+    best: list[str] = []
     names = [model]
     if settings is not None:
         cells = [cell.name for cell in classified(settings) if cell.hidden_units is not None]
         trained = [name for name in cells if paths.result("classify", name).is_file()]
         if trained:
-            best = champion.choose(settings).cell.name
-            names = [best if model == CHAMPION else model, best, *sorted(trained)]
+            by_dataset = {
+                dataset: champion.choose(settings, dataset).cell.name
+                for dataset in champion.datasets(settings)
+            }
+            best = list(by_dataset.values())
+            asked = (
+                best[0] if model == CHAMPION else by_dataset.get(model.removeprefix(f"{CHAMPION}-"), model)
+            )
+            names = [asked, *best, *sorted(trained)]
     listed = {}
     for name in dict.fromkeys(names):
         try:
@@ -106,7 +113,7 @@ def choices(model: str = CHAMPION) -> dict[str, ModelChoice]:
     return listed
 
 
-def _choice(name: str, best: str) -> ModelChoice:
+def _choice(name: str, best: list[str]) -> ModelChoice:
     network, forest = find_model(name, None)
     with trust.refusing(network, forest):
         facts = trust.read_facts(network, forest)
@@ -120,7 +127,7 @@ def _choice(name: str, best: str) -> ModelChoice:
             fold=facts.network.fold,
             layer=facts.forest.layer,
             accuracy=_accuracy(name, facts.forest.layer),
-            champion=name == best,
+            champion=name in best,
         )
 
 

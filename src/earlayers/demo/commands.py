@@ -13,7 +13,9 @@ TOOLS = "Tools"
 @app.command(rich_help_panel=TOOLS)
 def demo(
     port: Annotated[int, typer.Option(help="of the page; the next free one where it is taken")] = 5002,
-    model: Annotated[str, typer.Option(help="chosen at first: a cell, a folder, or champion")] = "champion",
+    model: Annotated[
+        str, typer.Option(help="chosen at first: a cell, a folder, champion, champion-DATASET")
+    ] = "champion",
 ) -> None:
     """Try a model on a song in the browser; Ctrl-C stops it."""
     from earlayers.demo import server

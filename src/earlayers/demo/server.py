@@ -64,7 +64,7 @@ def show(port: int, model: str) -> None:
 
     Args:
         port: of the page; the next free one where it is taken.
-        model: chosen at first: a cell, a folder, or `champion`.
+        model: chosen at first: a cell, a folder, `champion` or `champion-<dataset>`.
 
     Raises:
         UserError: when there is no such model, it cannot be trusted, or no port is free.

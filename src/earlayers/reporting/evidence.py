@@ -174,5 +174,19 @@ def most_confused(findings: Findings, grid: Grid, limit: int) -> pd.DataFrame:
     return scoring.most_confused(_pooled(findings, grid, "window"), limit)
 
 
+def clearest(findings: Findings, grid: Grid) -> pd.DataFrame:
+    """Name, for every genre, the clip that most learned cells over windows get right; names break ties.
+
+    Returns:
+        A row a genre that has such a clip: genre, path, right (how often), asked.
+    """
+    predictions = _pooled(findings, grid, "window")
+    is_right = predictions.assign(right=predictions["predicted"] == predictions["genre"])
+    clips = is_right.groupby(["genre", "path"])["right"].agg(right="sum", asked="size").reset_index()
+    clips["share"] = clips["right"] / clips["asked"]
+    clips = clips[clips["right"] > 0].sort_values(["genre", "share", "path"], ascending=[True, False, True])
+    return clips.groupby("genre").head(1).drop(columns="share").reset_index(drop=True)
+
+
 def _pooled(findings: Findings, grid: Grid, aggregation: str) -> pd.DataFrame:
     return pd.concat([findings.of_row(row) for row in grid.rows if row.aggregation == aggregation])

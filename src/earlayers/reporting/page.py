@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+from earlayers import paths
 from earlayers.reporting import claims_page, drawing, evidence, inside, trial, variants
 from earlayers.reporting.findings import Findings
 from earlayers.reporting.names import shown
@@ -102,6 +104,7 @@ def _result(findings: Findings, grid: Grid) -> dict[str, Any]:
         "duels": evidence.duels(findings, grid) if tested_once else [],
         "votes": evidence.votes(findings, grid),
         "confused": evidence.most_confused(findings, grid, CONFUSED_CLIPS),
+        "clearest": evidence.clearest(findings, grid),
     }
 
 
@@ -134,6 +137,11 @@ def _learned(findings: Findings, dataset: str) -> dict[str, Any]:
     }
 
 
+def _sound(dataset: str, path: str) -> str:
+    """Where a clip lies, seen from results/: its sound is not in the page."""
+    return quote(f"../{(paths.data(dataset) / path).as_posix()}")
+
+
 def render(report: Report) -> str:
     """Lay the report out as one HTML page.
 
@@ -141,11 +149,13 @@ def render(report: Report) -> str:
         report: what `compose` made.
 
     Returns:
-        The page: styles and pictures inside, no script, no address of anything outside.
+        The page: styles and pictures inside, no script but a word in place of a clip that is not there, no
+        address but of clips under data/.
     """
     templates = environment()
     templates.globals.update(
         shown=shown,
+        sound=_sound,
         signed=signed,
         probability=probability,
         smallest=claims_page.smallest,

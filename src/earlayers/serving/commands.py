@@ -42,7 +42,7 @@ def predict(
 ) -> None:
     """Genres of any sound files, by a trained model."""
     from earlayers.files import check_output
-    from earlayers.serving import prediction
+    from earlayers.serving import identity, prediction
 
     out = out if out or as_json else "predictions.csv"
     if out:
@@ -60,7 +60,7 @@ def predict(
     if out:
         write_table(table, Path(out))
     if not quiet:
-        _show(table)
+        _show(table, identity.words(*prediction.find_model(model, fold)))
     _finish(table, out or "above", quiet)
 
 
@@ -72,10 +72,10 @@ def _line(row: dict[Any, Any]) -> str:
     return "".join(json.dumps(sign)[1:-1] if unicodedata.category(sign) in ESCAPED else sign for sign in text)
 
 
-def _show(table: pd.DataFrame) -> None:
+def _show(table: pd.DataFrame, model: str) -> None:
     from earlayers.files import shown
 
-    log.info("by %s", table["model"].iloc[0])
+    log.info("by %s", model)
     for row in table.head(SHOWN).to_dict("records"):
         log.info("%s: %s", shown(row["file"]), shown(row["error"] or _answer(row)))
     if len(table) > SHOWN:

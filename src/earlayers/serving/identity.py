@@ -36,6 +36,14 @@ def name(network: Path, forest: Path) -> str:
     return named["cell"] if named["fold"] is None else f"{named['cell']}, fold {named['fold']}"
 
 
+def words(network: Path, forest: Path) -> str:
+    """Which model it is, as a line says it: cell and fold, and in brackets dataset, layer, commit."""
+    facts = describe(network, forest)
+    kept = [f"dataset {facts['dataset']}", f"layer {facts['layer']}"]
+    kept += [f"commit {facts['commit']}"] if facts["commit"] else []
+    return f"{name(network, forest)} ({', '.join(kept)})"
+
+
 def _named(network: Path, forest: Path) -> dict[str, Any]:
     """What the files say of themselves; those of a bundle know the commit too."""
     with trust.refusing(network, forest):

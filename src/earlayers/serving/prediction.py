@@ -283,6 +283,7 @@ def _decode(
     predictor: Predictor, file: Path, longest_seconds: float, most_values: float | None = None
 ) -> Decoded:
     from earlayers.audio.decoding import Unreadable, decode
+    from earlayers.serving.decoder_notes import kept_off_screen
 
     if os.path.isdir(file):  # noqa: PTH112
         try:
@@ -290,7 +291,8 @@ def _decode(
         except OSError as error:
             raise Unreadable(f"skipped: a folder that cannot be read: {error.strerror}") from None
     shortest, rate_hz = predictor.window_seconds, predictor.sample_rate_hz
-    return decode(file, rate_hz, longest_seconds, shortest, most_values=most_values)
+    with kept_off_screen():
+        return decode(file, rate_hz, longest_seconds, shortest, most_values=most_values)
 
 
 def _read_in_part(decoded: Decoded) -> list[str]:

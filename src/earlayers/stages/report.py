@@ -83,10 +83,12 @@ def readme() -> None:
 def _write_blocks(page: Path, blocks: dict[str, str]) -> None:
     from earlayers.reporting.readme import replace_block
 
-    text = page.read_text(encoding="utf-8")
+    before = text = page.read_text(encoding="utf-8")
     for name, content in blocks.items():
         text = replace_block(text, name, content)
     write_text(page, text)
+    was = "as it was" if text == before else "changed"
+    log.info("%s: %s (%s)", page, was, ", ".join(blocks))
 
 
 def _write_metrics(results: Findings) -> None:

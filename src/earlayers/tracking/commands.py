@@ -25,12 +25,17 @@ MEANINGS = {
 }
 
 
-def after_stage(stage: str, cell: str) -> None:
-    """Show the results of a stage that has just ended; see `runs.log_cell`."""
+def after_stage(stage: str, cell: str, seconds: float) -> None:
+    """Show the results of a stage that has just ended, and note how long it took; see `runs.log_cell`."""
     if stage in STAGES:
+        from earlayers.tracking import durations, runs
+
+        durations.note(stage, cell, seconds)
+        runs.log_cell(stage, cell)
+    elif stage == "report":
         from earlayers.tracking import runs
 
-        runs.log_cell(stage, cell)
+        runs.log_report()
 
 
 @app.command(rich_help_panel=RECORDS)

@@ -13,13 +13,12 @@ LOCK = Path("dvc.lock")
 
 
 def data_md5(dataset: str) -> str:
-    """Checksum of a dataset's folder as DVC recorded it, or of all data; "" where DVC knows neither."""
-    stage = _locked(f"frames@{dataset}")
-    for dependency in stage.get("deps", []):
-        if dependency["path"] == paths.data(dataset).as_posix():
-            return str(dependency.get("md5", "")).removesuffix(".dir")
-    outs = _yaml(Path("data.dvc")).get("outs") or [{}]
-    return str(outs[0].get("md5", "")).removesuffix(".dir")
+    """Checksum of a dataset's folder as DVC recorded it for a stage or as data, "" where it did not."""
+    recorded = [*_locked(f"frames@{dataset}").get("deps", []), *(_yaml(Path("data.dvc")).get("outs") or [])]
+    for folder in recorded:
+        if folder["path"] == paths.data(dataset).as_posix():
+            return str(folder.get("md5", "")).removesuffix(".dir")
+    return ""
 
 
 def git_commit(result: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from earlayers.cells import Cell
 from earlayers.errors import UserError
 from earlayers.files import read_json
 from earlayers.settings import Settings
-from earlayers.tracking import provenance
+from earlayers.tracking import durations, provenance
 
 if TYPE_CHECKING:
     from earlayers.params import Params
@@ -68,6 +68,7 @@ class Record:
         datasets: (name, md5, what for) of every dataset used.
         folds: of the train stage; empty elsewhere.
         seconds: how long the work took, where it is known.
+        ended: when, in seconds since 1970, where it ran here; 0 elsewhere.
     """
 
     cell: Cell
@@ -79,6 +80,7 @@ class Record:
     datasets: list[tuple[str, str, str]]
     folds: list[Fold] = field(default_factory=list)
     seconds: float = 0.0
+    ended: float = 0.0
 
 
 def gather(cell: Cell, params: Params) -> Record:
@@ -96,7 +98,9 @@ def gather(cell: Cell, params: Params) -> Record:
     datasets = _datasets(cell)
     mark = _fingerprint(cell, result, chosen)
     training = result if cell.stage == "train" else _training(cell)
-    shared: dict[str, Any] = {"tags": _tags(cell, mark, datasets), "datasets": datasets}
+    took = durations.read(cell.stage, cell.name)
+    ended = took.ended if took else 0.0
+    shared: dict[str, Any] = {"tags": _tags(cell, mark, datasets), "datasets": datasets, "ended": ended}
     if cell.stage == "train":
         figures = _training_figures(result)
         folds = _folds(cell, result)
@@ -104,7 +108,8 @@ def gather(cell: Cell, params: Params) -> Record:
         seconds = float(result["seconds"]["total"])
         return Record(cell, mark, chosen, figures, table=table, folds=folds, seconds=seconds, **shared)
     figures = _accuracies(result) | (_training_figures(training) if training else {})
-    return Record(cell, mark, chosen, figures, table=_accuracy_table(result), **shared)
+    seconds = took.seconds if took else 0.0
+    return Record(cell, mark, chosen, figures, table=_accuracy_table(result), seconds=seconds, **shared)
 
 
 def parameters(cell: Cell, params: Params) -> dict[str, str]:

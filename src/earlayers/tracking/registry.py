@@ -36,7 +36,10 @@ def register_champion(store: Store, params: Params, dataset: str) -> str | None:
     best = champion.choose(params, dataset)
     record = gather(best.cell, params)
     run = store.runs("classify").get(record.fingerprint)
-    if run is None or "model" not in run.data.tags:
+    if run is None:
+        return None
+    store.mark("classify", ALIAS, dataset, run.info.run_id)
+    if "model" not in run.data.tags:
         return None
     try:
         store.client.create_registered_model(MODEL, description="Names the genre of a recording.")

@@ -56,6 +56,20 @@ def log_cell(stage: str, cell: str) -> None:
         log.error("%s", _explain(f"The results of {cell} are on disk, but not in MLflow", error))
 
 
+def log_report() -> None:
+    """Show the report and the tables as a run in MLflow; never fails because of MLflow, as `log_cell`."""
+    if os.environ.get("EARLAYERS_TRACKING", "on") == "off":
+        return
+    try:
+        from earlayers.tracking import store
+
+        with store.opened() as opened:
+            opened.log_report()
+    except Exception as error:
+        log.debug("MLflow failed", exc_info=True)
+        log.error("%s", _explain("The report is on disk, but not in MLflow", error))
+
+
 def sync(progress: bool = True) -> Counter[str]:
     """Create a run for every cell that params.yaml declares and whose results are on disk, once each.
 
@@ -82,6 +96,7 @@ def sync(progress: bool = True) -> Counter[str]:
                 counts[_sync_cell(opened, cell, params)] += 1
             for dataset in champions.datasets(params):
                 registry.register_champion(opened, params, dataset)
+            counts["created"] += opened.log_report()
             opened.delete_empty_default()
     return counts
 
@@ -93,17 +108,26 @@ def uri() -> str:
     return store.uri()
 
 
-def table_of_runs(stage: str) -> tuple[str, int]:
-    """Where MLflow's page shows a stage's runs, behind the server's address, and how many there are.
+def table_of_runs(stage: str) -> tuple[str, int, int]:
+    """Where MLflow's page shows a stage's runs, and how many there are.
+
+    Returns:
+        The page behind the server's address; runs of the results on disk, which are the rows of the table;
+        other runs, of earlier or tried ones.
 
     Raises:
         UserError: when MLflow cannot be reached.
     """
     with _explained("MLflow is not ready"):
         from earlayers.tracking import store, views
+        from earlayers.tracking.records import gather
 
+        params = parameters.load()
+        cells = [one for one in STAGES[stage](params) if paths.result(one.stage, one.name).exists()]
         with store.opened() as opened:
-            return views.page(opened.experiment(stage)), len(opened.runs(stage))
+            present = opened.runs(stage)
+            rows = len(present.keys() & {gather(cell, params).fingerprint for cell in cells})
+            return views.page(opened.experiment(stage)), rows, len(present) - rows
 
 
 def champion(dataset: str | None = None) -> tuple[str, str] | None:

@@ -35,16 +35,19 @@ def show_runs(port: int) -> None:
     Raises:
         UserError: when there is no run to show, or the server does not start.
     """
-    page, count = runs.table_of_runs("classify")
-    if not count:
+    page, rows, others = runs.table_of_runs("classify")
+    if not rows + others:
         raise UserError(
             "MLflow holds no run of the stage classify: run `make repro`, or `make sync` after it"
         )
     if runs.uri().startswith("http"):
-        log.info("The runs are on a server of yours: %s%s", runs.uri().rstrip("/"), page)
+        log.info(
+            "The runs are on a server of yours, so no page is opened here: %s%s", runs.uri().rstrip("/"), page
+        )
         return
     with suppress(KeyboardInterrupt), page_server(free_port(port)) as server:
-        log.info("%d runs, one for every row of the table: %s%s", count, server.address, page)
+        more = f", and {others} of earlier or tried values" if others else ""
+        log.info("%d runs, one for every row of the table%s: %s%s", rows, more, server.address, page)
         server.wait()
 
 
@@ -99,6 +102,8 @@ def free_port(wanted: int) -> int:
     """
     for port in range(wanted, wanted + 50):
         with suppress(OSError), socket.create_server((HOST, port)):
+            if port != wanted:
+                log.info("port %d is taken: %d instead", wanted, port)
             return port
     raise UserError(f"ports {wanted} to {wanted + 49} are all taken: name another")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import time
@@ -22,9 +23,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, View
 from mlflow.exceptions import MlflowException
 
 from earlayers import paths
-from earlayers.tracking import confusions, models, views
+from earlayers.tracking import confusions, models, moved, provenance, views
 from earlayers.tracking.records import Fold, Record
 
+REPORTS = "report"
+# the first one is what the others belong to
+REPORT = ("report.html", "table1.csv", "table1.md", "table2.csv", "table2.md", "claims.json", "variants.json")
 DEFAULT_URI = "sqlite:///mlflow.db"
 # the limits of MLflow's stores
 _METRICS_A_BATCH, _RUNS_A_SEARCH = 1000, 50_000
@@ -50,6 +54,9 @@ def opened() -> Iterator[Store]:
     """
     with Path("mlflow.db.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # a database elsewhere has its artifacts elsewhere, too
+        if uri() == f"sqlite:///{Path.cwd() / 'mlflow.db'}":
+            moved.follow(Path("mlflow.db"))
         yield Store(MlflowClient(uri()))
 
 
@@ -93,7 +100,7 @@ class Store:
         self._delete_torn(record)
         self._runs.pop(record.cell.stage, None)
         experiment = self.experiment(record.cell.stage)
-        end = round(time.time() * 1000)
+        end = round((record.ended or time.time()) * 1000)
         start = end - round(record.seconds * 1000)
         tags = record.tags | {_SOURCE: " ".join(["earlayers", record.cell.command])}
         if "git_commit" in record.tags:
@@ -111,6 +118,39 @@ class Store:
         self.client.log_dict(run, record.parameters, "parameters.yaml")
         self.complete(run, record)
         self.client.set_terminated(run, "FINISHED", end)
+
+    def mark(self, stage: str, tag: str, value: str, run: str) -> None:
+        """Give one run of a stage a tag that no other has with this value."""
+        marked = {one.info.run_id for one in self.runs(stage).values() if one.data.tags.get(tag) == value}
+        for other in marked - {run}:
+            self.client.delete_tag(other, tag)
+        if run not in marked:
+            self.client.set_tag(run, tag, value)
+        if marked != {run}:
+            self._runs.pop(stage, None)
+
+    def log_report(self) -> bool:
+        """Keep the report and what else sums up all cells in a run of its own, once for each state.
+
+        Returns:
+            Whether a run was created; False where there is one, or no report.
+        """
+        files = [file for file in map(paths.RESULTS.joinpath, REPORT) if file.exists()]
+        if paths.RESULTS / REPORT[0] not in files:
+            return False
+        content = b"".join(file.read_bytes() for file in files)
+        fingerprint = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if fingerprint in self.runs(REPORTS):
+            return False
+        for torn in self._search(REPORTS, "attributes.status != 'FINISHED'"):
+            self.client.delete_run(torn.info.run_id)
+        tags = {"stage": REPORTS, "fingerprint": fingerprint, **provenance.git_commit(files[0])}
+        run = self.client.create_run(self.experiment(REPORTS), tags=tags, run_name=REPORTS).info.run_id
+        for file in files:
+            self.client.log_artifact(run, str(file))
+        self.client.set_terminated(run, "FINISHED")
+        self._runs.pop(REPORTS, None)
+        return True
 
     def delete_empty_default(self) -> None:
         """Delete the experiment that MLflow makes by itself, where the store is ours and nothing is in it."""

@@ -15,21 +15,39 @@ _METRICS = {
 }
 _MEANINGS = {
     "train": (
-        "Trainings, a run for every fold beneath. best_acc, best_std: accuracy of validation frames "
-        "in percent, mean and deviation over folds; sec: seconds of training a fold; epochs: of a "
-        "fold."
+        "Trainings, a run for every fold beneath, with its curves. best_acc, best_std: accuracy of "
+        "validation frames in percent at the best epoch, mean and deviation over folds; sec: seconds of "
+        "training a fold; epochs: of a fold. Curves by epoch: train_loss, valid_loss: cross-entropy of "
+        "training and validation frames; valid_acc: accuracy of validation frames in percent. Of "
+        "Hessian-free steps: hf/rho: actual over predicted reduction of the loss; hf/damping: strength of "
+        "the damping; hf/grad: norm of the gradient; hf/cg_iter: iterations of conjugate gradients, "
+        "hf/chosen: the one whose result was taken; hf/product: products with the curvature matrix; "
+        "hf/step: length of the step after the line search; hf/accept: 1 where the step was taken, 0 "
+        "where it was not."
     ),
     "classify": (
-        "Table 1: test clips of the dataset that was learned on. acc: accuracy over windows in "
-        "percent, std: its deviation over folds; none, nstd: the same over single frames; l1, l2, "
-        "...: of one layer, all: of all joined; val: of validation clips; net, net_std: the network's "
-        "own vote; best_acc, sec, epochs: of its training."
+        "Table 1: test clips of the dataset that was learned on. acc: accuracy over windows in percent, "
+        "std: its deviation over folds; none, nstd: the same over single frames; l1, l2, ...: of one "
+        "layer, all: of all joined; val: of validation clips; net, net_std: the network's own vote; "
+        "best_acc, best_std: accuracy of validation frames in its training, sec, epochs: seconds and "
+        "epochs of a fold of it."
     ),
-    "transfer": ("Table 2: networks of one dataset on the clips of another. Metrics as in classify."),
+    "transfer": (
+        "Table 2: networks of one dataset on the clips of another. acc: accuracy over windows in percent, "
+        "std: its deviation over folds; l1, l2, ...: of one layer, all: of all joined; best_acc, "
+        "best_std: accuracy of validation frames in the network's training, sec, epochs: seconds and "
+        "epochs of a fold of it."
+    ),
     "tune": (
         "Searches, a run for every trial beneath. acc: accuracy of validation frames in percent, mean "
-        "over folds (of a search: its best trial's); acc/paper, acc/gain: of the paper's values, and "
-        "the gain over them in points; seconds: of processor time."
+        "over folds (of a search: its best trial's), f0, f1, ...: of one fold; acc/best, acc/paper, "
+        "acc/gain: of the best trial, of the paper's values, and the gain in points; seconds: of "
+        "processor time; n: how many trials are complete, pruned, failed, or were cut_short and queued "
+        "again. Curves by epoch of every fold: train_loss, valid_acc in percent, damping."
+    ),
+    "report": (
+        "What sums up all cells: report.html and both tables, a run for every state of them. No metrics: "
+        "the numbers are those of the runs in train, classify and transfer."
     ),
 }
 _PARAMETERS = ("method", "hidden_units", "source", "dataset")
@@ -52,11 +70,14 @@ def experiment_tags(stage: str) -> dict[str, str]:
         stage: name of the experiment; one without a table of its own gets the kind alone.
     """
     tags = {"mlflow.experimentKind": "custom_model_development"}
+    if stage in _MEANINGS:
+        tags["mlflow.note.content"] = _MEANINGS[stage]
     if stage not in _METRICS:
         return tags
-    tags["mlflow.note.content"] = _MEANINGS[stage]
     metrics = [f"metrics.`{name}`" for name in _METRICS[stage]]
     columns = [*metrics, *(f"params.`{name}`" for name in _PARAMETERS)]
+    if stage == "classify":
+        columns.insert(1, "tags.`champion`")  # the dataset whose champion it is
     state = {
         "orderByKey": metrics[0],
         "orderByAsc": False,

@@ -174,7 +174,7 @@ def _write(study: Any, job: Job) -> list[Path]:
         written.append(_result(job.cell, "") / f"{name}.png")
         with files.replacing(written[-1]) as temporary:
             figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
-    page = figures.page(study, job, verdict)
+    page = figures.page(study, job, content)
     if page is not None:
         written.append(Path("build/tune") / f"{job.cell}.html")
         files.write_text(written[-1], page)

@@ -10,30 +10,46 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from optuna import visualization
 from optuna.study import Study
 
-from earlayers.learning.searches import Choice
+from earlayers.learning.searches import Choice, Value
 from earlayers.plots.style import GRID, INK, QUIET, label
 from earlayers.tuning.job import Job
 from earlayers.tuning.study import accuracy, complete, paper_trial
-from earlayers.tuning.summary import fold_accuracies
+from earlayers.tuning.summary import fold_accuracies, verdict
 
 ACCURACY = "validation accuracy, %"
 # an importance, or a landscape, from a handful of trials is noise with a picture
 TRIALS_FOR_IMPORTANCES = 16
 TRIALS_FOR_CONTOUR = 10
-HISTORY, SLICE = "optimization_history", "slice"
+HISTORY, SLICE, CURVES = "optimization_history", "slice", "intermediate_values"
 TITLES = {
     HISTORY: "Accuracy of every trial, and the best so far; dashed: the paper's values",
-    "intermediate_values": "Accuracy after every epoch of fold 0, then the mean after every fold",
+    CURVES: "Accuracy after every epoch of fold 0, then the mean after every fold",
     SLICE: "Accuracy against each value; dashed: the paper's",
     "parallel_coordinate": "All values of a trial as one line, its accuracy as the colour",
     "contour": "Accuracy over every pair of values",
     "param_importances": "Share of the accuracy's variance that each value explains (fANOVA)",
     "pareto_front": "Accuracy against processor seconds; the front is what no other trial beats in both",
 }
+# Optuna's words -> ours, on axes and legends
+WORDS = {
+    "Intermediate Value": ACCURACY,
+    "Step": "epoch of fold 0, then one step for every fold",
+    "Trial": "trial",
+    "Best Value": "best so far",
+    "Objective Value": ACCURACY,
+}
+STYLE = """
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #1f2430 }
+table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #dcdfe4 }
+th:first-child { text-align: left }
+"""
 DASHED = {"color": QUIET, "linestyle": "--", "linewidth": 1.2}
 
 
@@ -42,7 +58,10 @@ def wanted(study: Study, job: Job) -> dict[str, dict[str, Any]]:
     trials = complete(study)
     if not trials:
         return {}
-    target: dict[str, Any] = {"target": accuracy, "target_name": ACCURACY}
+    target: dict[str, Any] = {"target_name": ACCURACY}
+    if len(job.objectives) > 1:
+        # of one objective it would be taken for a cost: the best would be the palest, and none be marked
+        target["target"] = accuracy
     plots = dict.fromkeys([HISTORY, SLICE, "parallel_coordinate"], target)
     if len(trials) >= TRIALS_FOR_CONTOUR and len(job.search.space) > 1 and not job.on_grid:
         plots["contour"] = target
@@ -50,14 +69,31 @@ def wanted(study: Study, job: Job) -> dict[str, dict[str, Any]]:
         from optuna.importance import FanovaImportanceEvaluator
 
         # the default evaluator asks what makes a target low
-        plots["param_importances"] = {**target, "evaluator": FanovaImportanceEvaluator(seed=0)}
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        plots["param_importances"] = {"target": accuracy, "target_name": ACCURACY, "evaluator": evaluator}
     if len(job.objectives) > 1:
         plots["pareto_front"] = {"target_names": [ACCURACY, "seconds"]}
     else:
-        # a target is taken as a sign of two objectives, and then no best is marked
-        plots[HISTORY] = {"target_name": ACCURACY}
-        plots["intermediate_values"] = {}
+        plots[CURVES] = {}
     return plots
+
+
+def in_words(job: Job) -> dict[str, str]:
+    """Words on axes as Optuna writes them -> as people read them: of a path its end where that will do."""
+    paths = list(job.search.space)
+    ends, cut = [path.rpartition(".")[2] for path in paths], [_cut(path) for path in paths]
+    words = {}
+    for path, end, beginning in zip(paths, ends, cut, strict=True):
+        name = (end if ends.count(end) == 1 else path).replace("_", " ")
+        words[path] = name
+        if cut.count(beginning) == 1:
+            words[beginning] = name
+    return WORDS | words
+
+
+def _cut(path: str) -> str:
+    """A name as Optuna shortens it under parallel coordinates."""
+    return path if len(path) <= 20 else f"{path[:17]}..."
 
 
 def draw(study: Study, job: Job) -> dict[str, Figure]:
@@ -75,7 +111,7 @@ def draw(study: Study, job: Job) -> dict[str, Figure]:
         names = job.search.grid if complete(study) else []
         return {f"grid_{name.rpartition('.')[2]}": grid(study, job, name) for name in names}
     figures = {}
-    paper = paper_trial(study, job)
+    words, paper = in_words(job), paper_trial(study, job)
     plt.switch_backend("agg")
     logging.getLogger("matplotlib.category").setLevel(logging.WARNING)
     # Optuna sets the style of all figures, and matplotlib warns of axes with one value
@@ -93,25 +129,42 @@ def draw(study: Study, job: Job) -> dict[str, Figure]:
                 elif name == HISTORY and paper is not None:
                     panel.axhline(accuracy(paper), **DASHED)
             figures[name] = axes[0].figure
+            for panel in figures[name].axes:
+                _reword(panel, words)
             figures[name].suptitle(TITLES[name], fontsize=11)
             plt.close(figures[name])
     return figures
 
 
-def page(study: Study, job: Job, verdict: str) -> str | None:
+def _reword(panel: Axes, words: dict[str, str]) -> None:
+    """Put our words in place of Optuna's, and no numbers over each other on an axis of several decades."""
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_label_text(words.get(axis.get_label_text(), axis.get_label_text()))
+        low, high = axis.get_view_interval()
+        if axis.get_scale() == "log" and high > 10 * low:
+            axis.set_minor_formatter(NullFormatter())
+        labels = [text.get_text() for text in axis.get_ticklabels()]
+        if words.keys() & set(labels):
+            axis.set_ticks(axis.get_ticklocs(), [words.get(text, text) for text in labels])
+    legend = panel.get_legend()
+    for text in legend.get_texts() if legend else []:
+        text.set_text(words.get(text.get_text(), text.get_text()))
+
+
+def page(study: Study, job: Job, content: dict[str, Any]) -> str | None:
     """The same plots in one page with its script inside, which opens offline.
 
     Args:
         study: the study.
         job: what it is about.
-        verdict: a sentence to begin with.
+        content: of `summarise`: what it begins with, a verdict and the best beside the paper's values.
 
     Returns:
         The page; None where plotly is not installed or no trial is complete.
     """
     if not complete(study) or importlib.util.find_spec("plotly") is None:
         return None
-    paper = paper_trial(study, job)
+    words, paper = in_words(job), paper_trial(study, job)
     parts: list[str] = []
     for name, arguments in wanted(study, job).items():
         figure = getattr(visualization, f"plot_{name}")(study, **arguments)
@@ -123,15 +176,47 @@ def page(study: Study, job: Job, verdict: str) -> str | None:
                 choices = dimension.choices if isinstance(dimension, Choice) else []
                 x = choices.index(dimension.paper) if choices else dimension.paper
                 line = {"color": QUIET, "dash": "dash"}
-                figure.add_shape(x0=x, x1=x, y0=0, y1=1, xref=f"x{number}", yref="paper", line=line)
+                # a shape without a type is a box, and both its edges together look solid
+                figure.add_shape(
+                    type="line", x0=x, x1=x, y0=0, y1=1, xref=f"x{number}", yref="paper", line=line
+                )
         elif name == HISTORY and paper is not None:
             figure.add_hline(accuracy(paper), line_dash="dash", annotation_text="paper's values")
+        for axis in [*figure.select_xaxes(), *figure.select_yaxes()]:
+            axis.title.text = words.get(axis.title.text, axis.title.text)
+            if axis.ticktext:
+                axis.ticktext = [words.get(text, text) for text in axis.ticktext]
+        figure.for_each_trace(lambda trace: trace.update(name=words.get(trace.name, trace.name)))
         # the script is 4 MB: once a page, and inside it, so that nothing is loaded from elsewhere
         parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
     title = f"{job.dataset}, {job.method_name}, {job.hidden_units} units: search for better settings"
-    head = f"<meta charset='utf-8'><title>{title}</title>"
-    body = f"<h1>{title}</h1><p>{verdict}</p><p>Study {study.study_name}</p>{''.join(parts)}"
+    width = "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+    head = f"<meta charset='utf-8'>{width}<title>{title}</title><style>{STYLE}</style>"
+    said = verdict(content).replace("verdict", "Verdict", 1).replace("+-", "±")
+    trials = ", ".join(f"{count} {name}" for name, count in content["trials"].items() if count)
+    foot = f"<p>Trials: {trials}. Study <code>{study.study_name}</code></p>"
+    body = f"<h1>{title}</h1><p>{said}</p>{_beside(content, words)}{foot}{''.join(parts)}"
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>\n"
+
+
+def _beside(content: dict[str, Any], words: dict[str, str]) -> str:
+    """The paper's and the best values as a table."""
+    shown = {"paper's": content["paper"], "best": content["best"]}
+    columns = {name: entry for name, entry in shown.items() if entry}
+    rows = [["", *(f"{name} (trial {entry['trial']})" for name, entry in columns.items())]]
+    scores = [entry["valid_accuracy"] for entry in columns.values()]
+    rows += [[ACCURACY, *(f"{score['mean']:.2f} ± {score['std'] or 0:.2f}" for score in scores)]]
+    rows += [
+        [words.get(path, path), *(_value(entry["values"][path]) for entry in columns.values())]
+        for path in content["best"]["values"]
+    ]
+    lines = ["".join(f"<th>{cell}</th>" for cell in rows[0])]
+    lines += [f"<th>{first}</th>" + "".join(f"<td>{cell}</td>" for cell in rest) for first, *rest in rows[1:]]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _value(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def grid(study: Study, job: Job, name: str) -> Figure:
@@ -160,7 +245,7 @@ def grid(study: Study, job: Job, name: str) -> Figure:
     left.axvline(dimension.paper, **DASHED, label="paper")
     if not isinstance(dimension, Choice) and dimension.log:
         left.set_xscale("log")
-    label(left, name.rpartition(".")[2], "validation accuracy, % of frames")
+    label(left, in_words(job)[name], "validation accuracy, % of frames")
     label(right, "epoch (Hessian-free: step)", "validation accuracy of fold 0, %")
     for axes in (left, right):
         axes.grid(color=GRID, linewidth=0.8)

@@ -46,7 +46,7 @@ function listModels() {
       const button = element("input", { type: "radio", name: "model", id: `model-${index}`, checked: choice === model });
       button.addEventListener("change", () => choose(choice).catch(complain));
       const label = element("label", { htmlFor: button.id, textContent: choice.name });
-      if (choice.champion) label.append(element("span", { className: "badge", textContent: "best" }));
+      if (choice.champion) label.append(element("span", { className: "badge", textContent: `best of ${choice.dataset}` }));
       return element(
         "tr",
         {},
