@@ -19,22 +19,32 @@ File = Annotated[str, typer.Option("--params", metavar="FILE", help="of paramete
 Methods = Annotated[list[str] | None, typer.Option(metavar="METHOD", help="keep it; may be repeated")]
 HiddenUnits = Annotated[list[int] | None, typer.Option(metavar="UNITS", help="keep it; may be repeated")]
 Folds = Annotated[int | None, typer.Option(help="the first so many; all by default")]
+Preset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="with the changes that params.NAME.yaml lists; overnight")
+]
 
 
 @app.command(rich_help_panel=TOOLS)
 def paper_plan(
-    file: File = PAPER, methods: Methods = None, hidden_units: HiddenUnits = None, folds: Folds = None
+    file: File = PAPER,
+    methods: Methods = None,
+    hidden_units: HiddenUnits = None,
+    folds: Folds = None,
+    preset: Preset = None,
 ) -> None:
     """What a run will cost here: hours, memory, disk."""
     from earlayers import params
     from earlayers.planning.page import page
     from earlayers.planning.plan import costs
+    from earlayers.planning.presets import shown
     from earlayers.planning.sample import size_of
     from earlayers.planning.steps import left, steps
 
-    content = _part(file, methods or [], hidden_units or [], folds)
+    content = _part(file, methods or [], hidden_units or [], folds, preset)
     settings = params.validate(content, file)
     sizes = {name: size_of(dataset, paths.data(name)) for name, dataset in settings.datasets.items()}
+    if preset:
+        log.info("%s\n", shown(file, preset))
     listed = steps(settings)
     waiting = left(listed, content)
     log.info("%s", page(settings, sizes, listed, costs(waiting, content, sizes) if waiting else []))
@@ -46,13 +56,14 @@ def paper_params(
     methods: Methods = None,
     hidden_units: HiddenUnits = None,
     folds: Folds = None,
+    preset: Preset = None,
     out: Annotated[str, typer.Option(help="where to")] = str(paths.PARAMS),
 ) -> None:
     """Write the parameters of a run, or of a part of it."""
     from earlayers import params
 
-    content = _part(file, methods or [], hidden_units or [], folds)
-    if methods or hidden_units or folds is not None:
+    content = _part(file, methods or [], hidden_units or [], folds, preset)
+    if methods or hidden_units or folds is not None or preset:
         params.write(content, Path(out))
     else:
         files.write_text(Path(out), Path(file).read_text(encoding="utf-8"))
@@ -84,12 +95,17 @@ def taste() -> None:
     log.info("%s", stages.run())
 
 
-def _part(file: str, methods: list[str], hidden_units: list[int], folds: int | None) -> Any:
+def _part(
+    file: str, methods: list[str], hidden_units: list[int], folds: int | None, preset: str | None
+) -> Any:
     from earlayers import params
+    from earlayers.planning.presets import with_preset
     from earlayers.planning.subset import subset
 
     whole = params.read(Path(file))
     params.validate(whole, file)  # its own mistakes first, by their place in the file
+    if preset:
+        whole = with_preset(whole, file, preset)
     content = subset(whole, methods, hidden_units, folds)
     params.validate(content, file)
     return content
