@@ -95,8 +95,10 @@ variants: $(STAMP) ## run the variants of params.yaml, time every fold alone, an
 	dvc repro variants/dvc.yaml
 	dvc repro report
 
-readme: $(STAMP) ## put what results/ holds into README.md and docs/claims.md
+readme: $(STAMP) ## put what results/ holds into README.md, docs/claims.md and docs/paper_run.md
 	earlayers readme
+	@# an annex, which may have been removed
+	-@earlayers paper-shortcuts
 
 tune: $(STAMP) ## search hyper-parameters: DATASET= METHOD= UNITS= TRIALS= [JOBS= STORAGE= SAMPLER= SEED= ...]
 	earlayers tune $(SEARCH) --trials $(TRIALS) $(if $(SEED),--seed $(SEED)) \

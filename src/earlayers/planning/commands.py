@@ -1,4 +1,4 @@
-"""paper-plan, paper-params: what a run will cost, parameters of a part of it; plan, summary, taste."""
+"""paper-plan, paper-params, paper-shortcuts: the paper's run, its cost, its parts; plan, summary, taste."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 from earlayers import files, paths
 
 log = logging.getLogger(__name__)
-PAPER = "params.paper.yaml"
+PAPER, OVERNIGHT = "params.paper.yaml", "overnight"
+PAPER_RUN = Path("docs/paper_run.md")
 
 app = typer.Typer()
 TOOLS, RECORDS = "Tools", "Records"
@@ -67,6 +68,16 @@ def paper_params(
         params.write(content, Path(out))
     else:
         files.write_text(Path(out), Path(file).read_text(encoding="utf-8"))
+
+
+@app.command(rich_help_panel=RECORDS)
+def paper_shortcuts() -> None:
+    """Put what overnight's shortcuts are known to change into docs/paper_run.md."""
+    from earlayers.planning.shortcuts import measured
+    from earlayers.reporting.readme import replace_block
+
+    text = PAPER_RUN.read_text(encoding="utf-8")
+    files.write_text(PAPER_RUN, replace_block(text, "shortcuts", measured(PAPER, OVERNIGHT)))
 
 
 @app.command(rich_help_panel=TOOLS)

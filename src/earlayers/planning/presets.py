@@ -8,6 +8,7 @@ from typing import Any
 
 from earlayers import params
 from earlayers.errors import UserError
+from earlayers.planning.steps import value_at
 
 
 def with_preset(content: Any, source: str, name: str) -> Any:
@@ -23,27 +24,32 @@ def with_preset(content: Any, source: str, name: str) -> Any:
             that are not valid.
     """
     changed = copy.deepcopy(content)
-    file, changes = _changes(name)
-    params.set_values(changed, changes, file, source)
+    file = file_of(name)
+    params.set_values(changed, changes_of(name), file, source)
     params.validate(changed, f"{source} with {file}")
     return changed
 
 
 def shown(source: str, name: str) -> str:
     """What a preset changes, as text: a line a value, what it was and what it is."""
-    before = params.read(Path(source))
-    file, changes = _changes(name)
-    lines = [f"{file} changes {len(changes)} values of {source}; the reason of each stands there:"]
-    for path, value in changes.items():
-        was: Any = before
-        for key in path.split("."):
-            was = was[key]
-        lines.append(f"  {path}: {was} -> {value}")
+    before, changes = params.read(Path(source)), changes_of(name)
+    lines = [f"{file_of(name)} changes {len(changes)} values of {source}; the reason of each stands there:"]
+    lines += [f"  {path}: {value_at(before, path)} -> {value}" for path, value in changes.items()]
     return "\n".join(lines)
 
 
-def _changes(name: str) -> tuple[str, dict[str, Any]]:
-    file = Path(f"params.{name}.yaml")
+def file_of(name: str) -> str:
+    """Where a preset stands."""
+    return f"params.{name}.yaml"
+
+
+def changes_of(name: str) -> dict[str, Any]:
+    """The changes of a preset: value by path, keys joined by dots.
+
+    Raises:
+        UserError: when there is no such preset, or it lists no changes.
+    """
+    file = Path(file_of(name))
     if not file.exists():
         known = sorted(path.name for path in Path().glob("params.*.yaml"))
         raise UserError(
@@ -56,4 +62,4 @@ def _changes(name: str) -> tuple[str, dict[str, Any]]:
             f"{file} must list changes, a path and a value a line (training.seed: 1), not nested sections: "
             "it is a preset, as params.overnight.yaml is"
         )
-    return str(file), changes
+    return changes
