@@ -50,7 +50,7 @@ def steps_of(content: Any) -> list[Step]:
 
 def run(preset: str, content: Any, arguments: argparse.Namespace) -> dict[str, Entry]:
     """Measure every step that the folder has not measured; the entries by their step's name."""
-    kept = arguments.folder / f"{preset}.json"
+    kept = arguments.folder / f"measured_{preset}.json"
     measured: dict[str, Entry] = json.loads(kept.read_text()) if kept.exists() else {}
     for step in steps_of(content)[: arguments.only]:
         limited, limit, whole = copy.deepcopy(content), 0, 0

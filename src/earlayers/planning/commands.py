@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 PAPER, OVERNIGHT = "params.paper.yaml", "overnight"
 PAPER_RUN = Path("docs/paper_run.md")
 
+BEGAN = time.time()  # about when this process did: the command line imports every annex first
+
 app = typer.Typer()
 TOOLS, RECORDS = "Tools", "Records"
 File = Annotated[str, typer.Option("--params", metavar="FILE", help="of parameters")]
@@ -23,6 +26,13 @@ Folds = Annotated[int | None, typer.Option(help="the first so many; all by defau
 Preset = Annotated[
     str | None, typer.Option(metavar="NAME", help="with the changes that params.NAME.yaml lists; overnight")
 ]
+
+
+def after_stage(stage: str, cell: str) -> None:  # noqa: ARG001
+    """Keep the time that a stage took, for `earlayers summary`."""
+    from earlayers.planning import record
+
+    record.note(stage, BEGAN)
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -91,11 +101,13 @@ def plan() -> None:
 
 @app.command(rich_help_panel=RECORDS)
 def summary() -> None:
-    """The best row and baseline of each dataset, the report's place, and what to do next."""
+    """The best rows, how much of the time was work, the report's place, and what to do next."""
     from earlayers import params
-    from earlayers.planning import around
+    from earlayers.planning import around, record
 
-    log.info("%s", around.after(params.load()))
+    for line in (around.after(params.load()), record.worked()):
+        if line:
+            log.info("%s", line)
 
 
 @app.command(rich_help_panel=TOOLS)
