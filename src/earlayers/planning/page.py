@@ -47,7 +47,7 @@ def page(
     if len(costs) < len(listed):
         lines.append(
             "done: what dvc.lock says ran with these parameters, if its files are there; `dvc status` knows "
-            "whether code changed since. A training that was cut short goes on, and is counted whole."
+            "whether code changed since. Of a training that was cut short the epochs done are taken off."
         )
     return "\n".join(lines + (["", *_assumptions(settings), "", *_verdict(costs)] if costs else []))
 

@@ -74,3 +74,19 @@ def value_at(content: Any, path: str) -> Any:
     for key in path.split("."):
         content = content.get(key) if isinstance(content, dict) else None
     return content
+
+
+def share_left(step: PlannedStep, folds: int, epochs: int) -> float:
+    """What is left of a training that was cut short, between 0 and 1.
+
+    Args:
+        step: a training; whether its state belongs to these parameters is not looked at.
+        folds: that it trains.
+        epochs: that a fold takes.
+    """
+    left_over = 0.0
+    for fold in range(folds):
+        states = paths.checkpoints(name_of(*step.keys.values()), fold).glob("epoch_*.checkpoint")
+        done = max((int(state.stem.rpartition("_")[2]) for state in states), default=0)
+        left_over += max(0.0, 1 - done / epochs)
+    return left_over / folds
