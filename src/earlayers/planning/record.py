@@ -41,7 +41,5 @@ def worked() -> str:
     whole = run[-1][2] - run[0][1]
     work = sum(max(0.0, ended - began - starts.get(stage, 0.0)) for stage, began, ended in run)
     share = f"{work / whole:.0%}" if whole else "all"
-    return (
-        f"the last {len(run)} stages took {whole / 60:.1f} min, {share} of it work; the rest is DVC, and "
-        f"starting them as {STARTS} has it"
-    )
+    rest = f"DVC, and starting them as {STARTS} has it" if starts else "DVC; their starts are not measured"
+    return f"the last {len(run)} stages took {whole / 60:.1f} min, {share} of it work; the rest is {rest}"
