@@ -27,12 +27,14 @@ SEARCH = $(DATASET) $(METHOD) $(or $(UNITS),50) $(if $(JOBS),--jobs $(JOBS)) $(i
 # part of the paper's run
 METHODS ?=
 FOLDS ?=
+PRESET ?=
 MINUTES ?=
 # a word for every method and size
-PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS))
+PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--folds $(FOLDS)) \
+  $(if $(PRESET),--preset $(PRESET))
 
 .PHONY: help setup data data-soundtracks repro taste sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
-  paper-plan paper remote bench bench-scaling bench-hf torture test test-fast check lint types clean
+  paper-plan paper paper-overnight remote bench bench-scaling bench-hf torture test test-fast check lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -98,8 +100,10 @@ variants: $(STAMP) ## run the variants of params.yaml, time every fold alone, an
 	dvc repro variants/dvc.yaml
 	dvc repro report
 
-readme: $(STAMP) ## put what results/ holds into README.md and docs/claims.md
+readme: $(STAMP) ## put what results/ holds into README.md, docs/claims.md and docs/paper_run.md
 	earlayers readme
+	@# an annex, which may have been removed
+	-@earlayers paper-shortcuts
 
 tune: $(STAMP) ## search hyper-parameters: DATASET= METHOD= UNITS= TRIALS= [JOBS= STORAGE= SAMPLER= SEED= ...]
 	earlayers tune $(SEARCH) --trials $(TRIALS) $(if $(SEED),--seed $(SEED)) \
@@ -118,17 +122,25 @@ dashboard: $(STAMP) ## look at the searches in a browser
 data-soundtracks: $(STAMP) ## fetch the optional dataset soundtracks (Debian only)
 	earlayers data soundtracks
 
-paper-plan: $(STAMP) ## what that run will cost here: [METHODS="..."] [UNITS="..."] [FOLDS=]
+paper-plan: $(STAMP) ## what that run will cost here: [PRESET=overnight] [METHODS="..."] [UNITS="..."] [FOLDS=]
 	@earlayers paper-plan $(PART)
 
 paper: $(STAMP) ## the paper's own run on GTZAN and ISMIR 2004: [METHODS="..."] [UNITS="..."] [FOLDS=]
-	@git diff --quiet HEAD -- params.yaml || \
+	@mkdir -p build
+	@earlayers paper-params $(PART) --out build/params.wanted.yaml
+	@# the same as wanted: a run that was cut short goes on
+	@git diff --quiet HEAD -- params.yaml || cmp -s build/params.wanted.yaml params.yaml || \
 	  { echo "params.yaml has uncommitted edits: commit them, or undo them (git checkout HEAD params.yaml)"; exit 2; }
-	earlayers paper-params $(PART)
+	cp build/params.wanted.yaml params.yaml
 	earlayers data gtzan ismir2004 || { git checkout --quiet HEAD params.yaml; exit 2; }
-	@echo "params.yaml now holds the paper's protocol; to go back: git checkout HEAD params.yaml dvc.lock results"
+	@echo "params.yaml now holds the paper's protocol$(if $(PRESET), with params.$(PRESET).yaml); to go back:" \
+	  "git checkout HEAD params.yaml dvc.lock results"
 	dvc repro
 	earlayers sync
+
+# the same run with the changes of a second file
+paper-overnight: PRESET = overnight
+paper-overnight: paper ## the same cells in a night, by params.overnight.yaml: [METHODS="..."] [UNITS="..."] [FOLDS=]
 
 remote: $(STAMP) ## keep data and models in a folder too: DIR=/somewhere, then dvc push and dvc pull
 	@test -n "$(DIR)" || { echo "say where: make remote DIR=/somewhere"; exit 2; }

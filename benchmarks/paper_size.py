@@ -12,6 +12,7 @@ Reads /proc, so Linux only.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -71,6 +72,19 @@ def steps() -> list[Step]:
     ]
 
 
+def one_fold(content: Any) -> Any:
+    """The parameters of one fold of Table 1, without baselines and variants.
+
+    Args:
+        content: of params.paper.yaml; not touched.
+    """
+    content = copy.deepcopy(content)
+    gtzan = content["datasets"]["gtzan"]
+    content |= {"transfer_to": [], "handmade": {}, "variants": {}, "tune": {}}
+    content["datasets"] = {"gtzan": gtzan | {"split": {"name": "first", "folds": 1, "of": gtzan["split"]}}}
+    return content
+
+
 def cut_down(content: Any, epochs: int) -> Any:
     """params.paper.yaml as this benchmark runs it.
 
@@ -78,19 +92,16 @@ def cut_down(content: Any, epochs: int) -> Any:
         content: the paper's values.
         epochs: limit for every method.
     """
-    gtzan = content["datasets"]["gtzan"]
-    content |= {"transfer_to": [], "handmade": {}, "variants": {}, "tune": {}}
-    content["datasets"] = {"gtzan": gtzan | {"split": {"name": "first", "folds": 1, "of": gtzan["split"]}}}
+    content = one_fold(content)
     content["classifiers"]["random_forest"]["max_samples"] = 20000
     for method in content["methods"].values():
         method["max_epochs"] = max(epochs, 1)
     return content
 
 
-def measure(step: Step, folder: Path, remark: str) -> dict[str, Any]:
+def measure(step: Step, content: Any, folder: Path, remark: str) -> dict[str, Any]:
     """Run a step in its folder; seconds, and the peak of the memory that no file stands behind."""
-    content = yaml.safe_load((ROOT / "params.paper.yaml").read_text())
-    (folder / "params.yaml").write_text(yaml.safe_dump(cut_down(content, step.epochs), sort_keys=False))
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     command = [str(Path(sys.executable).parent / "earlayers"), *step.words]
     environment = os.environ | {"EARLAYERS_TRACKING": "off", "EARLAYERS_JOBS": "2"}
     begin = time.perf_counter()
@@ -157,11 +168,12 @@ def run(folder: Path, remark: str) -> None:
     begin = time.perf_counter()
     make_corpus(folder / "data/gtzan")
     print(f"corpus: {time.perf_counter() - begin:.0f} s", flush=True)
+    paper = yaml.safe_load((ROOT / "params.paper.yaml").read_text())
     kept = folder / "measured.json"
     measured = json.loads(kept.read_text()) if kept.exists() else {}
     for step in steps():
         if step.name not in measured:
-            measured[step.name] = measure(step, folder, remark)
+            measured[step.name] = measure(step, cut_down(paper, step.epochs), folder, remark)
             kept.write_text(json.dumps(measured))
             print(step.name, measured[step.name], flush=True)
         write(list(measured.values()), folder)
@@ -170,10 +182,8 @@ def run(folder: Path, remark: str) -> None:
 def write(measured: list[dict[str, Any]], folder: Path) -> None:
     """Write results/benchmarks/paper_size.json."""
     peak = max(stage["peak_anonymous_bytes"] for stage in measured)
-    revision = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(revision, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     content = {
-        "commit": commit,
+        "commit": commit(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "clips": sum(1 for _ in (folder / "data/gtzan").rglob("*.au")),
@@ -188,6 +198,12 @@ def write(measured: list[dict[str, Any]], folder: Path) -> None:
     }
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     OUTPUT.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def commit() -> str:
+    """The commit that runs."""
+    revision = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(revision, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def table(content: dict[str, Any]) -> str:

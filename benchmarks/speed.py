@@ -60,6 +60,7 @@ PIECES = {
     "windows": Piece("speed_audio", "measure_windows"),
     "forest_windows": Piece("speed_forests", "measure_windows"),
     "forest_frames": Piece("speed_forests", "measure_frames"),
+    "cell": Piece("speed_cell", "measure"),
     "roofs": Piece("speed_roofline", "measure_roofs"),
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import math
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from earlayers.errors import UserError
 
@@ -27,7 +29,7 @@ def benchmark(monkeypatch):
             del sys.modules[name]
 
 
-# all but `decoding`, which needs librosa
+# all but `decoding` and `cell`, which need librosa
 @pytest.mark.parametrize(
     "name",
     ["sgd_50_20", "sgd_50_100", "sgd_500_100", "products", "windows", "forest_windows", "forest_frames"],
@@ -107,3 +109,34 @@ def test_the_gpu_benchmark_runs_on_a_cpu(benchmark, monkeypatch, one_thread):
     assert set(found["sgd_epoch_of_four_folds"]) >= {"relu_sgd, 20 units, batch 20"}
     assert found["hessian_free_step_of_one_fold"]["20"]["iterations"] == 4
     assert found["table_1"]["hours"] > 0
+
+
+def test_a_training_that_was_cut_is_measured_again_at_a_higher_limit_and_nothing_else_is(
+    benchmark, tmp_path, monkeypatch
+):
+    preset, ran = benchmark("paper_preset"), []
+    measured = {"method": "", "peak_anonymous_bytes": 3_000_000_000, "cpu_seconds": 10.0}
+    monkeypatch.setattr(preset, "measure", lambda step, *_: ran.append(step.name) or dict(measured))
+    monkeypatch.setattr(preset, "training", lambda *_: {"epochs": 2, "stopped": "limit", "iterations": None})
+    monkeypatch.setattr(preset, "RESULTS", tmp_path)
+    content = preset.one_fold(yaml.safe_load((FOLDER.parent / "params.paper.yaml").read_text()))
+    content |= {"methods": {"relu_sgd": content["methods"]["relu_sgd"]}, "hidden_units": [50]}
+    arguments = argparse.Namespace(folder=tmp_path, epochs=2, only=None, remark="")
+    entries = preset.run("short", content, arguments)
+    train = "train gtzan relu_sgd 50"
+    assert ran == [
+        "frames gtzan",
+        "split gtzan",
+        train,
+        *(step.name for step in preset.steps_of(content)[3:]),
+    ]
+    ran.clear()
+    preset.run("short", content, arguments)
+    assert not ran
+    arguments.epochs = 3
+    preset.run("short", content, arguments)
+    assert ran == [train]
+    preset.write("short", entries, {train: 15.0})
+    written = json.loads((tmp_path / "short.json").read_text())
+    assert not written["to_its_end"]
+    assert written["stages"][2]["planned_over_measured"] == 1.5

@@ -131,3 +131,29 @@ def test_proxies_of_the_environment_reach_pip(clone, monkeypatch):
     seen = PYTHON.replace("esac", 'esac\necho "$https_proxy" >> "$(dirname "$0")/proxies"')
     assert make(clone, "setup", python=seen)[0] == 0
     assert set((clone / ".venv/bin/proxies").read_text().split()) == {"http://proxy.example:3128"}
+
+
+def test_a_paper_run_that_was_cut_short_goes_on_and_an_edit_is_not_overwritten(clone):
+    """Programs that note what they are asked for stand in for earlayers and dvc; dvc is interrupted once."""
+    make(clone, "setup")
+    programs = clone / ".venv/bin"
+    written = 'case "$1" in paper-params) shift $(($# - 1)); echo "paper: 1" > "$1";; esac\n'
+    for name, text in (("earlayers", written), ("dvc", f'mkdir "{clone}/once" 2> /dev/null && exit 130\n')):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $@" >> "{clone}/said"\n{text}exit 0\n')
+        (programs / name).chmod(0o755)
+    shutil.rmtree(clone / ".git")
+    (clone / "params.yaml").write_text("default: 1\n")
+    for words in ("init -q", "add params.yaml", "-c user.name=x -c user.email=x commit -qm x"):
+        subprocess.run(["git", *words.split()], cwd=clone, check=True)
+    assert make(clone, "paper-overnight")[0] == 2  # cut short
+    assert (clone / "params.yaml").read_text() == "paper: 1\n"
+    (clone / "said").unlink()
+    status, said = make(clone, "paper-overnight")
+    assert status == 0, said
+    asked = (clone / "said").read_text().splitlines()
+    assert asked[0].split()[1:-2] == ["paper-params", "--preset", "overnight"]
+    assert asked[1:] == ["earlayers data gtzan ismir2004", "dvc repro", "earlayers sync"]
+    (clone / "params.yaml").write_text("mine: 1\n")
+    status, said = make(clone, "paper")
+    assert (status, (clone / "params.yaml").read_text()) == (2, "mine: 1\n")
+    assert "uncommitted edits" in said

@@ -380,14 +380,7 @@ def changed(content: Any, variant: Variant, name: str) -> Any:
     }
     for section, keys in kept.items():
         content[section] = {key: content[section][key] for key in keys}
-    for path, value in variant.changes.items():
-        *parents, last = path.split(".")
-        place = content
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place or path == "variants":
-            raise UserError(f"variants.{name}.changes: {path} names nothing in {paths.PARAMS}")
-        place[last] = value
+    set_values(content, variant.changes, f"variants.{name}.changes", str(paths.PARAMS))
     after = validate(content, f"variants.{name}")
     for section, keys in kept.items():
         for key in keys:
@@ -396,6 +389,28 @@ def changed(content: Any, variant: Variant, name: str) -> Any:
                     f"variants.{name}.changes: must leave {section}.{key}, which the variant names"
                 )
     return content
+
+
+def set_values(content: Any, changes: Mapping[str, Any], place: str, source: str) -> None:
+    """Change values where they stand.
+
+    Args:
+        content: of a file of parameters, as nested dictionaries.
+        changes: the new values, by paths joined by dots.
+        place: where the changes stand, for the message.
+        source: where the content comes from, for the message.
+
+    Raises:
+        UserError: when a path leads nowhere.
+    """
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        section = content
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section or path == "variants":
+            raise UserError(f"{place}: {path} names nothing in {source}")
+        section[last] = value
 
 
 def write(content: Any, path: Path) -> None:

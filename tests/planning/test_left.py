@@ -7,8 +7,8 @@ import shutil
 import pytest
 import yaml
 
-from earlayers import params
-from earlayers.planning.steps import left, steps
+from earlayers import params, paths
+from earlayers.planning.steps import left, share_left, steps
 from tests.helpers import ROOT
 
 FIRST_CELL = [
@@ -88,3 +88,18 @@ def test_the_cells_are_those_that_dvc_declares(project):
     # two datasets have frames, split and features of baselines; one is learned on, one is a target
     assert len(listed) == 2 * (2 + baselines) + 2 * networks + 2 * (networks + baselines)
     assert "transfer_handmade@ismir2004-mfcc-random_forest" in {step.name for step in listed}
+
+
+def test_the_epochs_of_a_training_that_was_cut_short_are_taken_off(project):
+    _, listed = project
+    step = next(step for step in listed if step.name == "train@gtzan-sigmoid_hf-500")
+    assert share_left(step, folds=4, epochs=20) == 1
+    # two folds side by side: one is done, the other began; two wait
+    for fold, epochs in ((0, (19, 20)), (1, (4, 5))):
+        for epoch in epochs:
+            state = paths.checkpoints("gtzan-sigmoid_hf-500", fold) / f"epoch_{epoch:06d}.checkpoint"
+            state.parent.mkdir(parents=True, exist_ok=True)
+            state.touch()
+    assert share_left(step, folds=4, epochs=20) == (0 + 0.75 + 1 + 1) / 4
+    # it went on for longer than was expected
+    assert share_left(step, folds=4, epochs=10) == (0 + 0.5 + 1 + 1) / 4

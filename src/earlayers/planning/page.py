@@ -13,6 +13,7 @@ from earlayers.planning.plan import EXPECTED_EPOCHS, EXPECTED_ITERATIONS, START_
 from earlayers.planning.sample import Size
 from earlayers.planning.steps import PlannedStep
 
+LONGEST = 5  # cells that are named
 ROW = "{:18}{:>12}{:>16}{:>15}{:>16}{:>9}"
 
 
@@ -39,10 +40,14 @@ def page(
             ROW.format(stage, f"{len(left)} of {len(cells)}", *numbers, f"{disk_bytes(left) / 1e9:.1f}")
         )
     lines += ["", f"left: {_hours(costs, 0):.1f} hours expected, {_hours(costs, 1):.1f} at most"]
+    if costs:
+        longest = sorted(costs, key=lambda cost: -cost.seconds[0])[:LONGEST]
+        hours = ", ".join(f"{cost.step.name} {cost.seconds[0] / 3600:.1f}" for cost in longest)
+        lines.append(f"most of them (hours expected): {hours}")
     if len(costs) < len(listed):
         lines.append(
             "done: what dvc.lock says ran with these parameters, if its files are there; `dvc status` knows "
-            "whether code changed since. A training that was cut short goes on, and is counted whole."
+            "whether code changed since. Of a training that was cut short the epochs done are taken off."
         )
     return "\n".join(lines + (["", *_assumptions(settings), "", *_verdict(costs)] if costs else []))
 

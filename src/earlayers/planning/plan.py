@@ -16,7 +16,7 @@ from earlayers.genres.classifiers import FORESTS_LIMIT_BYTES
 from earlayers.genres.evaluation import MEMORY_LIMIT_BYTES
 from earlayers.params import Params
 from earlayers.planning.sample import Run, Size, measure
-from earlayers.planning.steps import PlannedStep, steps
+from earlayers.planning.steps import PlannedStep, share_left, steps
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,10 @@ def _cost(step: PlannedStep, runs: Sequence[Run], settings: Sequence[Params], si
     seconds = fitted(work, [run.seconds for run in runs])
     # threads share the clips of the frames stage; a process may have more folds than the sample
     share = 1 / parallel.jobs() if step.stage == "frames" else rounds / sampled
-    hours = [START_SECONDS + share * float(seconds @ _work(step, each, size.clips)) for each in settings]
+    hours = [
+        START_SECONDS + share * _left(step, each, folds) * float(seconds @ _work(step, each, size.clips))
+        for each in settings
+    ]
     held, whole = (
         [_held(step, run.settings, run.clips[step.dataset]) for run in runs],
         _held(step, settings[1], size.clips),
@@ -124,6 +127,12 @@ def fitted(work: Sequence[Sequence[float]], measured: Sequence[float]) -> np.nda
     table = np.array(work)
     scale = table.max(axis=0)
     return np.asarray(nnls(table / scale, np.array(measured))[0] / scale)
+
+
+def _left(step: PlannedStep, settings: Params, folds: int) -> float:
+    if step.stage != "train":
+        return 1.0
+    return share_left(step, folds, settings.methods[step.keys["method"]].max_epochs)
 
 
 def _work(step: PlannedStep, settings: Params, clips: int) -> list[float]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import ctypes
+import gc
 import importlib
 import logging
 import math
@@ -160,6 +163,7 @@ def _run_chain(
     for step in chain:
         name, _, handmade = step.stage.partition("_")
         stage = importlib.import_module(f"earlayers.stages.{name}")
+        _give_memory_back()
         peak[0], begin, begin_wall = 0.0, now(), time.perf_counter()
         (stage.run_handmade if handmade else stage.run)(*step.keys.values())
         seconds, wall_seconds = now() - begin, time.perf_counter() - begin_wall
@@ -167,6 +171,13 @@ def _run_chain(
         written = sum(file.stat().st_size for file in files if file.is_file())
         runs.append((step.name, Run(settings, clips, seconds, wall_seconds, peak[0], written)))
     return runs
+
+
+def _give_memory_back() -> None:
+    """Return what the step before has freed to the system: in the pipeline each has a process of its own."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _watch(peak: list[float]) -> None:

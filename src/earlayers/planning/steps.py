@@ -61,7 +61,7 @@ def left(listed: Sequence[PlannedStep], content: Any) -> list[PlannedStep]:
     waiting: list[PlannedStep] = []
     for step in listed:
         used = lock.get(step.name, {}).get("params", {}).get(str(paths.PARAMS))
-        current = used and all(_at(content, path) == value for path, value in used.items())
+        current = used and all(value_at(content, path) == value for path, value in used.items())
         before = [path for other in waiting for path in other.outputs]
         stale = any(need.is_relative_to(path) for need in step.needs for path in before)
         if stale or not current or not all(path.exists() for path in step.outputs):
@@ -69,7 +69,24 @@ def left(listed: Sequence[PlannedStep], content: Any) -> list[PlannedStep]:
     return waiting
 
 
-def _at(content: Any, path: str) -> Any:
+def value_at(content: Any, path: str) -> Any:
+    """What stands at a path of keys joined by dots; None where it leads nowhere."""
     for key in path.split("."):
         content = content.get(key) if isinstance(content, dict) else None
     return content
+
+
+def share_left(step: PlannedStep, folds: int, epochs: int) -> float:
+    """What is left of a training that was cut short, between 0 and 1.
+
+    Args:
+        step: a training; whether its state belongs to these parameters is not looked at.
+        folds: that it trains.
+        epochs: that a fold takes.
+    """
+    left_over = 0.0
+    for fold in range(folds):
+        states = paths.checkpoints(name_of(*step.keys.values()), fold).glob("epoch_*.checkpoint")
+        done = max((int(state.stem.rpartition("_")[2]) for state in states), default=0)
+        left_over += max(0.0, 1 - done / epochs)
+    return left_over / folds

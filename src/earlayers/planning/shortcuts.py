@@ -1,0 +1,65 @@
+"""What the shortcuts of a preset are known to change: by variants of the default data that asked the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from earlayers import params, paths
+from earlayers.files import read_json
+from earlayers.planning.presets import changes_of
+from earlayers.planning.steps import value_at
+from earlayers.reporting.tables import pipes
+
+# the variant that goes from the default run's value, which is the shortcut's, to the paper's
+ASKED_BY = {
+    "training.epoch_fraction": "epoch_all",
+    "classifiers.random_forest.window_trees": "window_trees_400",
+}
+HEADS = ("shortcut", "paper", "here", "variant", "the paper's value gains, points")
+
+
+def measured(source: str, preset: str) -> str:
+    """A row for every shortcut: Markdown, from the files of the project.
+
+    Args:
+        source: the file of parameters that the preset changes.
+        preset: its name.
+    """
+    results = paths.RESULTS / "variants.json"
+    answers = read_json(results)["variants"] if results.exists() else []
+    paper, default = params.read(Path(source)), params.read()
+    return table(changes_of(preset), paper, default, answers)
+
+
+def table(changes: Mapping[str, Any], paper: Any, default: Any, answers: Sequence[Mapping[str, Any]]) -> str:
+    """A row for every shortcut.
+
+    Args:
+        changes: of the preset: value by path.
+        paper: content of the file that it changes.
+        default: content of params.yaml, which the variants start from.
+        answers: `variants` of results/variants.json.
+
+    Returns:
+        Markdown; a gain has its 95 % interval, and is missing where the variant was not run, or begins at a
+        value of the default run that is not the preset's.
+    """
+    by_name = {answer["variant"]: answer for answer in answers}
+    rows = []
+    for path, here in changes.items():
+        name, there = ASKED_BY.get(path, ""), value_at(default, path)
+        gain = "not measured"
+        if name and there != here:
+            gain = f"not measured: the default run has {there}"
+        elif name and name not in by_name:
+            gain = "not measured yet"
+        elif name and by_name[name]["difference"] is not None:
+            gain = "{difference:+.1f} [{low:+.1f}, {high:+.1f}]".format(**by_name[name])
+        rows.append([f"`{path}`", _shown(value_at(paper, path)), _shown(here), name and f"`{name}`", gain])
+    return pipes(HEADS, rows, ["l"])
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
