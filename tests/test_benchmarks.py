@@ -107,3 +107,20 @@ def test_the_gpu_benchmark_runs_on_a_cpu(benchmark, monkeypatch, one_thread):
     assert set(found["sgd_epoch_of_four_folds"]) >= {"relu_sgd, 20 units, batch 20"}
     assert found["hessian_free_step_of_one_fold"]["20"]["iterations"] == 4
     assert found["table_1"]["hours"] > 0
+
+
+def test_the_page_on_scale_says_what_the_measurements_say(benchmark):
+    page = (FOLDER.parent / "docs/scale.md").read_text()
+    assert benchmark("scale").block() in page
+
+
+def test_the_costs_of_a_collection_are_the_measured_ones_in_proportion_to_the_clips(benchmark):
+    scale = benchmark("scale")
+    entry = {"stage": "train", "method": "m", "hidden_units": 5, "epochs": 10, "cpu_seconds": 36.0}
+    measured, small = (
+        [entry | {"peak_anonymous_bytes": 3e9}],
+        {"train": {"50": {"peak_anonymous_bytes": 1e9}}},
+    )
+    stage = scale.Stage("", "train", "m", 5)
+    assert stage.core_hours(measured, 2) == pytest.approx(4 * 200 / 10 * 2 * 0.01)
+    assert stage.memory_gigabytes(measured, small, clips=1000, tracks=5000) == pytest.approx(1 + 5 * 2)
