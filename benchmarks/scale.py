@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py
 
-reads paper_size.json (1000 clips of 30 s: one in a thousand of a million tracks), speed.json and scaling.json in
-results/benchmarks, and writes the block of docs/scale.md. Nothing is measured here.
+reads paper_size.json (1000 clips of 30 s: one in a thousand of a million tracks), speed.json and scaling.json
+in results/benchmarks, and writes the block of docs/scale.md. Nothing is measured here.
 """
 
 from __future__ import annotations
