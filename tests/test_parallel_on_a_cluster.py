@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ import pytest
 from earlayers import parallel
 from earlayers.errors import UserError
 from earlayers.stages import classify, features, frames, split, train
+from earlayers.tuning.study import open_study, spent
+from earlayers.tuning.workers import run_trials
 from tests.tiny_project import ROOT, TinyProject
+from tests.tuning.conftest import make_job  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.scale, pytest.mark.slow]
 PIECES = 40
@@ -50,16 +54,17 @@ class Cluster:
             start_new_session=True,
         )
         with self.client() as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=120)
 
     def client(self):
         from distributed import Client
 
         return Client(self.address, timeout=60, set_as_default=False)
 
-    def end(self) -> None:
-        """As Ctrl-C in its terminal does: to all of its processes."""
-        os.killpg(self.process.pid, signal.SIGINT)
+    def end(self, number: int = signal.SIGINT) -> None:
+        """By a signal to all of its processes, as Ctrl-C in its terminal sends."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
         self.process.wait(30)
         self.said.close()
 
@@ -148,6 +153,11 @@ def test_a_single_piece_goes_there_too_and_one_process_is_this_one(cluster):
     assert there != here == os.getpid()
 
 
+def test_no_piece_is_lost_where_fewer_work_at_once_than_there_are(cluster, tmp_path):
+    tasks = [(tmp_path, number) for number in range(6)]
+    assert parallel.parallel_map(note, tasks, description="notes", processes=2) == list(range(6))
+
+
 def test_a_killed_worker_costs_no_piece_and_gives_none_twice(cluster, tmp_path):
     def kill_one_at_work() -> None:
         while len(list(tmp_path.glob("*_ends_*"))) < PIECES // 2:
@@ -211,9 +221,9 @@ def test_a_scheduler_that_goes_away_is_said_and_nothing_waits(project, monkeypat
     def end_in_the_middle() -> None:
         while len(list(tmp_path.glob("*_ends_*"))) < PIECES // 2:
             time.sleep(0.02)
-        os.killpg(lost.process.pid, signal.SIGKILL)
+        lost.end(signal.SIGKILL)
 
-    ender = threading.Thread(target=end_in_the_middle)
+    ender = threading.Thread(target=end_in_the_middle, daemon=True)
     ender.start()
     with pytest.raises(
         UserError, match=r"must stay, it went away with \d+ of 40 pieces done: start it again"
@@ -243,3 +253,13 @@ def test_stages_on_the_cluster_write_the_bytes_that_they_write_here(project, sha
     there = run()
     assert len(here) > 20
     assert there == here
+
+
+def test_a_search_on_the_cluster_ends_with_the_exact_number_of_trials(cluster, request):
+    job = request.getfixturevalue("make_job")(workers=2, does={"epoch_seconds": 0.02})
+    study = open_study(job)
+    run_trials(study, job, 6)
+    assert len(spent(study)) == 6
+    with cluster.client() as client:
+        workers = set(client.run(os.getpid).values())
+    assert {int(trial.user_attrs["worker"].partition("/")[2]) for trial in spent(study)} <= workers

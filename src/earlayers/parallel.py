@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 DEVICES = ("cpu", "cuda", "auto")
 LOCAL = "local"
-ANSWER_SECONDS = 8  # in which a scheduler must answer
+ANSWER_SECONDS = 6  # in which a scheduler must answer
 # whose versions may change results; every worker must have the command's
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "soundfile", "torch", "torchaudio")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -184,9 +185,9 @@ def _on_cluster(
     name: Callable[[Item], str],
 ) -> list[Result]:
     """Work by Dask's own client: joblib's backend waits for ever where workers or the scheduler die."""
-    from distributed import KilledWorker, as_completed
-
     with _client() as client:
+        from distributed import KilledWorker, as_completed
+
         topic = f"{description}-{uuid.uuid4().hex}"
         client.subscribe_topic(topic, _log_here)
         call = _Call(topic, logging.getLogger().getEffectiveLevel(), Path.cwd(), _code())
@@ -199,7 +200,7 @@ def _on_cluster(
 
         waiting = iter(range(len(items)))
         done = as_completed(
-            [submit(number) for number, _ in zip(waiting, range(at_once), strict=False)],
+            [submit(number) for number in islice(waiting, at_once)],
             loop=client.loop,
             with_results=True,
             raise_errors=False,
@@ -209,7 +210,7 @@ def _on_cluster(
             number = future.key[1]
             if future.status == "finished":
                 results[number] = result
-                done.update([submit(number) for number, _ in zip(waiting, range(1), strict=False)])
+                done.update([submit(number) for number in islice(waiting, 1)])
             elif future.status == "error" and not isinstance(result[1], KilledWorker):
                 raise result[1].with_traceback(result[2])
             elif future.status == "error":
