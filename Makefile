@@ -24,6 +24,10 @@ OBJECTIVES ?=
 GRID ?=
 SEARCH = $(DATASET) $(METHOD) $(or $(UNITS),50) $(if $(JOBS),--jobs $(JOBS)) $(if $(STORAGE),--storage $(STORAGE)) \
   $(if $(TIMEOUT),--timeout $(TIMEOUT))
+# of the Dask cluster to try
+WORKERS ?= 2
+PORT ?= 8786
+DASHBOARD ?= 8787
 # part of the paper's run
 METHODS ?=
 FOLDS ?=
@@ -34,7 +38,8 @@ PART = $(METHODS:%=--methods %) $(UNITS:%=--hidden-units %) $(if $(FOLDS),--fold
   $(if $(PRESET),--preset $(PRESET))
 
 .PHONY: help setup data data-soundtracks repro taste sync ui experiments serve demo variants readme tune tune-paper tune-apply dashboard \
-  paper-plan paper paper-overnight remote bench bench-scaling bench-hf torture test test-fast check lint types clean
+  paper-plan paper paper-overnight remote cluster bench bench-scaling bench-hf torture test test-fast check \
+  lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -146,6 +151,14 @@ remote: $(STAMP) ## keep data and models in a folder too: DIR=/somewhere, then d
 	@test -n "$(DIR)" || { echo "say where: make remote DIR=/somewhere"; exit 2; }
 	@# a folder of this machine is nothing to commit
 	dvc remote add --local --default --force folder "$(abspath $(DIR))"
+
+cluster: $(STAMP) ## start a Dask cluster on this machine, to try: WORKERS= [PORT=8786]; Ctrl-C ends it
+	@echo "in another terminal: export EARLAYERS_SCHEDULER=tcp://127.0.0.1:$(PORT), then as always;" \
+	  "its dashboard: http://127.0.0.1:$(DASHBOARD)/status"
+	@# an item is given up when three workers have died of it
+	@export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=2; trap 'kill $$(jobs -p)' EXIT; \
+	  dask scheduler --host 127.0.0.1 --port $(PORT) --dashboard-address 127.0.0.1:$(DASHBOARD) & \
+	  dask worker tcp://127.0.0.1:$(PORT) --nworkers $(WORKERS) --nthreads 1 --no-dashboard
 
 bench: $(STAMP) ## measure what docs/performance.md promises, and the race on digits (15 minutes; leave the machine alone)
 	python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -116,6 +116,7 @@ def all_files() -> list[Path]:
         ("torchaudio", ("audio/framing.py",)),
         ("soundfile", ("audio/decoding.py", "default_data")),
         ("joblib", ("parallel.py",)),
+        ("distributed", ("parallel.py",)),
         ("optuna", ("tuning",)),
         ("music21", ("default_data",)),
         ("lameenc", ("default_data/rendering.py",)),

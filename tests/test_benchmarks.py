@@ -140,3 +140,20 @@ def test_a_training_that_was_cut_is_measured_again_at_a_higher_limit_and_nothing
     written = json.loads((tmp_path / "short.json").read_text())
     assert not written["to_its_end"]
     assert written["stages"][2]["planned_over_measured"] == 1.5
+
+
+def test_the_page_on_scale_says_what_the_measurements_say(benchmark):
+    page = (FOLDER.parent / "docs/scale.md").read_text()
+    assert benchmark("scale").block() in page
+
+
+def test_the_costs_of_a_collection_are_the_measured_ones_in_proportion_to_the_clips(benchmark):
+    scale = benchmark("scale")
+    entry = {"stage": "train", "method": "m", "hidden_units": 5, "epochs": 10, "cpu_seconds": 36.0}
+    measured, small = (
+        [entry | {"peak_anonymous_bytes": 3e9}],
+        {"train": {"50": {"peak_anonymous_bytes": 1e9}}},
+    )
+    stage = scale.Stage("", "train", "m", 5)
+    assert stage.core_hours(measured, 2) == pytest.approx(4 * 200 / 10 * 2 * 0.01)
+    assert stage.memory_gigabytes(measured, small, clips=1000, tracks=5000) == pytest.approx(1 + 5 * 2)

@@ -117,6 +117,20 @@ def test_jobs_come_from_the_environment_or_the_cores(monkeypatch):
     assert parallel.jobs() == len(os.sched_getaffinity(0))
 
 
+def test_a_cluster_needs_dask_and_says_how_to_install_it(monkeypatch):
+    monkeypatch.setenv("EARLAYERS_SCHEDULER", "tcp://10.0.0.1:8786")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UserError, match=r"needs Dask, which is not installed: .* '\.\[cluster\]'"):
+        parallel.parallel_map(refuse, [0], description="x")
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1:8786", "http://10.0.0.1:8786", "dask"])
+def test_a_scheduler_is_local_or_an_address(monkeypatch, value):
+    monkeypatch.setenv("EARLAYERS_SCHEDULER", value)
+    with pytest.raises(UserError, match=f"must be local or an address such as tcp://.*found '{value}'"):
+        parallel.parallel_map(refuse, [0], description="x")
+
+
 def test_a_wrong_device_is_refused_with_the_choices(monkeypatch):
     monkeypatch.setenv("EARLAYERS_DEVICE", "tpu")
     with pytest.raises(UserError, match="one of cpu, cuda, auto, found 'tpu'"):

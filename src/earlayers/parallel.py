@@ -1,34 +1,47 @@
-"""Work side by side in processes of one thread each. The only file that knows joblib.
+"""Work side by side in processes of one thread each. The only file that knows joblib and Dask.
 
-Resources come from the environment, since they must not change results: EARLAYERS_JOBS (processes) and
-EARLAYERS_DEVICE (`cpu`, `cuda`, `auto`).
+Resources come from the environment, since they must not change results: EARLAYERS_JOBS (processes),
+EARLAYERS_SCHEDULER (`local`, or the address of a Dask cluster's scheduler) and EARLAYERS_DEVICE (`cpu`,
+`cuda`, `auto`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import pickle
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from earlayers.errors import UserError
 
+log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 DEVICES = ("cpu", "cuda", "auto")
+LOCAL = "local"
+ANSWER_SECONDS = 6  # in which a scheduler must answer
+# whose versions may change results; every worker must have the command's
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "soundfile", "torch", "torchaudio")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class WorkerDied(UserError):  # noqa: N818 - no error of the code
-    """A worker process was killed, or memory ran out; the other workers were ended with it."""
+    """A worker process was killed, or memory ran out; the other workers at work were ended with it."""
 
 
 def jobs() -> int:
@@ -45,6 +58,21 @@ def jobs() -> int:
             f"EARLAYERS_JOBS must be a positive whole number, found {number!r} in the environment"
         )
     return int(number)
+
+
+def scheduler() -> str:
+    """Where work goes: EARLAYERS_SCHEDULER, or `local`, which is processes of this machine.
+
+    Raises:
+        UserError: when EARLAYERS_SCHEDULER is neither `local` nor an address.
+    """
+    address = os.environ.get("EARLAYERS_SCHEDULER") or LOCAL
+    if address != LOCAL and not address.startswith(("tcp://", "tls://")):
+        raise UserError(
+            f"EARLAYERS_SCHEDULER must be {LOCAL} or an address such as tcp://10.0.0.1:8786, "
+            f"found {address!r} in the environment"
+        )
+    return address
 
 
 def device() -> str:
@@ -89,7 +117,7 @@ def parallel_map(
     processes: int | None = None,
     name: Callable[[Item], str] = str,
 ) -> list[Result]:
-    """Call a function on every item, in several processes with one thread each.
+    """Call a function on every item, in several processes with one thread each: here, or on `scheduler()`.
 
     Heavy libraries belong inside the function, so that the parent need not import them.
 
@@ -97,15 +125,19 @@ def parallel_map(
         function: of a module, so that a worker can import it.
         items: what to call it with.
         description: of the progress bar.
-        processes: how many at most; None takes `jobs()`. One works in this process.
+        processes: how many at most; None takes `jobs()`, on a cluster all workers. One works in this process.
         name: what an item is called in errors and in the workers' log lines.
 
     Returns:
         The results in the order of the items.
 
     Raises:
-        WorkerDied: when a worker process died, naming its items. What the function raises comes through.
+        WorkerDied: when a worker process died, naming its items; on a cluster, which begins an item again
+            where its worker died, when an item has done so too often. What the function raises comes through.
+        UserError: when the cluster cannot be used, or its scheduler goes away.
     """
+    if scheduler() != LOCAL and processes != 1 and items:
+        return _on_cluster(function, items, description, processes or len(items), name)
     workers = min(jobs() if processes is None else processes, len(items))
     if workers <= 1:
         with _one_thread():
@@ -143,6 +175,182 @@ def _in_processes(
             f"{description}: a worker process died while at work on {', '.join(at_work) or 'nothing yet'}; "
             "it was killed, or memory ran out: run again, with a smaller EARLAYERS_JOBS if memory is short"
         ) from error
+
+
+def _on_cluster(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    description: str,
+    at_once: int,
+    name: Callable[[Item], str],
+) -> list[Result]:
+    """Work by Dask's own client: joblib's backend waits for ever where workers or the scheduler die."""
+    with _client() as client:
+        from distributed import KilledWorker, as_completed
+
+        topic = f"{description}-{uuid.uuid4().hex}"
+        client.subscribe_topic(topic, _log_here)
+        call = _Call(topic, logging.getLogger().getEffectiveLevel(), Path.cwd(), _code())
+
+        def submit(number: int) -> Any:
+            # as bytes, or the scheduler would have to import what the item is made of
+            piece = pickle.dumps((function, items[number]))
+            key = (topic, number)
+            return client.submit(_work_on_cluster, piece, name(items[number]), call, key=key, pure=False)
+
+        waiting = iter(range(len(items)))
+        done = as_completed(
+            [submit(number) for number in islice(waiting, at_once)],
+            loop=client.loop,
+            with_results=True,
+            raise_errors=False,
+        )
+        results: dict[int, Result] = {}
+        for future, result in _progress(done, description, len(items)):
+            number = future.key[1]
+            if future.status == "finished":
+                results[number] = result
+                done.update([submit(number) for number in islice(waiting, 1)])
+            elif future.status == "error" and not isinstance(result[1], KilledWorker):
+                raise result[1].with_traceback(result[2])
+            elif future.status == "error":
+                raise WorkerDied(
+                    f"{description}: every worker process that was at work on {name(items[number])} died, "
+                    f"the last on {result[1].last_worker.address}; they were killed, or memory ran out: give "
+                    "workers more memory, or take the item away if it is at fault, and run again"
+                )
+            else:
+                raise UserError(
+                    f"{description}: the scheduler of EARLAYERS_SCHEDULER={scheduler()} must stay, it went "
+                    f"away with {len(results)} of {len(items)} pieces done: start it again and run again, "
+                    "which does what is left where results are kept on the way"
+                )
+    return [results[number] for number in range(len(items))]
+
+
+@contextmanager
+def _client() -> Iterator[Any]:
+    """A connection to the cluster; what is still at work when it ends is ended by `_end_when_unwanted`."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError(
+            f"EARLAYERS_SCHEDULER={scheduler()} needs Dask, which is not installed: "
+            "python -m pip install --constraint constraints.txt --editable '.[cluster]'"
+        ) from None
+    # what it would say of lost connections is said by our errors
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    try:
+        client = Client(scheduler(), timeout=ANSWER_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"a Dask scheduler must answer at EARLAYERS_SCHEDULER={scheduler()}, none did in "
+            f"{ANSWER_SECONDS} s ({error}): start one (`make cluster`, or docs/scale.md), or unset "
+            "EARLAYERS_SCHEDULER"
+        ) from None
+    try:
+        if not client.nthreads():
+            log.warning("%s has no worker yet: waiting for one", scheduler())
+        yield client
+    finally:
+        client.close()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the pieces of one call have in common."""
+
+    topic: str  # of the log lines that go back
+    level: int
+    folder: Path
+    code: str
+
+
+def _work_on_cluster(piece: bytes, name: str, call: _Call) -> Any:
+    """Run in a worker of the cluster, in the command's folder and with its code."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    _check_worker(worker, call)
+    os.chdir(call.folder)
+    ended = threading.Event()
+    threading.Thread(
+        target=_end_when_unwanted, args=(worker, worker.get_current_task(), ended), daemon=True
+    ).start()
+    try:
+        with _log_to_command(worker, name, call), _one_thread():
+            function, item = pickle.loads(piece)
+            return function(item)
+    finally:
+        ended.set()
+
+
+def _check_worker(worker: Any, call: _Call) -> None:
+    where = f"the worker {worker.address} on {socket.gethostname()}"
+    if worker.state.nthreads != 1:
+        raise UserError(
+            f"a worker must have one thread, {where} has {worker.state.nthreads}: start workers with "
+            "`dask worker --nthreads 1 --nworkers N`"
+        )
+    if not call.folder.is_dir():
+        raise UserError(
+            f"workers must see the folder of the command, {where} has no {call.folder}: share the folder "
+            "between the machines (docs/scale.md says what to do without)"
+        )
+    if _code() != call.code:
+        raise UserError(
+            f"workers must run the code and libraries of the command, {where} runs others: start it from the "
+            "same environment, and anew after every change"
+        )
+
+
+@cache
+def _code() -> str:
+    """A digest of this process's code and of the libraries' versions, at the time of the first call."""
+    digest = hashlib.sha256("".join(map(metadata.version, LIBRARIES)).encode())
+    for package in (Path(__file__).parent, Path(__file__).parent.parent / "hessian_free"):
+        for file in sorted(package.rglob("*.py")):
+            digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _end_when_unwanted(worker: Any, key: Any, ended: threading.Event) -> None:
+    """End this process when nobody waits for its piece any more: the command was ended, or has failed.
+
+    Dask cannot end a running piece, and two at work on the same files would disturb each other. The worker's
+    nanny starts another process.
+    """
+    while not ended.wait(0.5):
+        task = worker.state.tasks.get(key)
+        unwanted = task is None or task.state != "executing"
+        # asked after the state, which changes at the end of a piece, too
+        if unwanted and not ended.is_set():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def _log_to_command(worker: Any, name: str, call: _Call) -> Iterator[None]:
+    """Send what is logged to the command, whose screen it belongs on."""
+
+    class ToCommand(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            worker.log_event(call.topic, (record.name, record.levelno, f"{name}: {self.format(record)}"))
+
+    root, handler = logging.getLogger(), ToCommand()
+    before = root.level
+    root.setLevel(call.level)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+
+
+def _log_here(event: tuple[float, tuple[str, int, str]]) -> None:
+    """Say in the command what was logged by a worker."""
+    _, (logger, level, message) = event
+    logging.getLogger(logger).log(level, "%s", message)
 
 
 def _work(

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,10 +125,9 @@ def run_trial(task: Task) -> None:
     Raises:
         UserError: when the command's last trials all failed.
     """
-    if not task.command.endswith(f":{os.getpid()}"):
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # Ctrl-C is for the command alone, which ends the workers
+    # Ctrl-C is for the command alone, which ends the workers; on a cluster a trial is a thread
+    if threading.current_thread() is threading.main_thread() and not task.command.endswith(f":{os.getpid()}"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     study, objective = _opened(task)
     _check_patience(study, task.command)
     if time.time() >= task.end or len(spent(study)) + len(running(study)) >= task.trials:
