@@ -28,7 +28,7 @@ Preset = Annotated[
 ]
 
 
-def after_stage(stage: str, cell: str) -> None:  # noqa: ARG001
+def after_stage(stage: str, cell: str, seconds: float) -> None:  # noqa: ARG001
     """Keep the time that a stage took, for `earlayers summary`."""
     from earlayers.planning import record
 
