@@ -1,7 +1,8 @@
-"""One rank of the distributed tests: rank, ranks, store file, result file, way."""
+"""One rank of the distributed tests, of torchrun's or alone: where its result goes, way."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import torch
@@ -37,15 +38,17 @@ def minibatch_steps(way: str, rank: int, ranks: int) -> tuple:
 
 def main() -> None:
     """Train on this rank's part; write parameters, damping and losses."""
-    rank, ranks, store, result, way = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:6]
+    result, way = sys.argv[1:]
+    rank, ranks = (int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1)))
     if ranks > 1:
-        distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
+        distributed.init_process_group("gloo")
     steps = whole_table_steps if way in ("squares", "signs") else minibatch_steps
     model, optimizer, losses = steps(way, rank, ranks)
     flat = torch.cat([p.detach().flatten() for p in model.parameters()])
-    torch.save(
-        {"parameters": flat, "damping": optimizer.param_groups[0]["damping"], "losses": losses}, result
-    )
+    facts = {"parameters": flat, "damping": optimizer.param_groups[0]["damping"], "losses": losses}
+    torch.save(facts, f"{result}_{rank}.pt")
+    if ranks > 1:
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

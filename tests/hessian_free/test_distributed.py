@@ -1,4 +1,4 @@
-"""Two processes take the steps of one."""
+"""Two processes under torchrun take the steps of one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def train(ranks: int, folder: Path, way: str) -> list[dict]:
-    """Run every rank as a process; what each of them wrote."""
-    files = [folder / f"{way}_{ranks}_{rank}.pt" for rank in range(ranks)]
+    """Train with torchrun, or as a process without it; what every rank wrote."""
     # beside what the tests were started with, which may be where the package is
     search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
-    module = "tests.hessian_free.rank"
-    commands = [
-        [sys.executable, "-m", module, str(rank), str(ranks), str(folder / f"store_{way}"), str(file), way]
-        for rank, file in enumerate(files)
-    ]
-    processes = [subprocess.Popen(command, env=environment, cwd=ROOT) for command in commands]
-    assert [process.wait(timeout=300) for process in processes] == [0] * ranks
-    return [torch.load(file) for file in files]
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    )
+    result = folder / f"{way}_of_{ranks}"
+    command = [sys.executable, *launcher, "-m", "tests.hessian_free.rank", str(result), way]
+    subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=300)
+    return [torch.load(f"{result}_{rank}.pt") for rank in range(ranks)]
 
 
 @pytest.mark.slow

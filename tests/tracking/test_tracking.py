@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from earlayers import params, paths
 from earlayers.cells import name_of
@@ -363,6 +364,19 @@ def test_a_run_that_its_writer_left_unfinished_is_replaced(project, monkeypatch)
     assert sorted(found) == [CELL, f"{CELL} fold_0", f"{CELL} fold_1"]
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert count_runs() == RESULTS
+
+
+def test_another_client_that_names_the_dataset_first_costs_no_run(project, monkeypatch):
+    log_inputs, failures = MlflowClient.log_inputs, iter(["duplicate key value violates unique constraint"])
+
+    def beaten_once(*arguments):
+        for words in failures:
+            raise MlflowException(words)
+        return log_inputs(*arguments)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", beaten_once)
+    tracking.log_cell("train", CELL)
+    assert {run.info.status for run in runs("train").values()} == {"FINISHED"}
 
 
 def test_a_wrong_cell_is_an_error_of_the_caller(project):

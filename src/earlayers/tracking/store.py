@@ -111,7 +111,7 @@ class Store:
             tags["tried_in"], name = tried, f"{name} ({tried})"
         run = self.client.create_run(experiment, start, tags, name).info.run_id
         self._log(run, record.metrics, record.parameters)
-        self.client.log_inputs(run, [_dataset(*use) for use in record.datasets])
+        self._log_datasets(run, record)
         for fold in record.folds:
             self._create_fold(experiment, run, record, fold, start)
         self.client.log_table(run, record.table, "accuracy.json")
@@ -151,6 +151,14 @@ class Store:
         self.client.set_terminated(run, "FINISHED")
         self._runs.pop(REPORTS, None)
         return True
+
+    def _log_datasets(self, run: str, record: Record) -> None:
+        datasets = [_dataset(*use) for use in record.datasets]
+        try:
+            self.client.log_inputs(run, datasets)
+        except MlflowException:
+            # of two clients that name a dataset first, MLflow fails one, and knows the dataset from then on
+            self.client.log_inputs(run, datasets)
 
     def delete_empty_default(self) -> None:
         """Delete the experiment that MLflow makes by itself, where the store is ours and nothing is in it."""
