@@ -72,6 +72,21 @@ class TestFolders:
         rows(tmp_path / "tracks.csv", ("file", "genre"), ("a.wav", "jazz"))
         assert "tracks.csv must have a column path" in message("folders", tmp_path)
 
+    @pytest.mark.faults
+    @pytest.mark.parametrize(
+        "path", ["../../secret.wav", "/etc/passwd", "jazz/../../a.wav", "..", "//host/a.wav"]
+    )
+    def test_a_listed_path_that_leaves_the_folder_is_refused_by_name(self, tmp_path, path):
+        touch(tmp_path / "data/mine", "jazz/a.wav")
+        touch(tmp_path, "secret.wav", "data/a.wav")
+        rows(tmp_path / "data/mine/tracks.csv", ("path", "genre"), ("jazz/a.wav", "jazz"), (path, "jazz"))
+        assert f"{path} leads out of the folder" in message("folders", tmp_path / "data/mine")
+
+    @pytest.mark.faults
+    def test_two_dots_within_a_name_lead_nowhere(self, tmp_path):
+        touch(tmp_path, "jazz/a..b.wav", "jazz/..hidden/c.wav")
+        assert [track.path for track in dataset("folders").tracks(tmp_path)] == ["jazz/a..b.wav"]
+
     def test_a_file_listed_twice_is_refused(self, tmp_path):
         rows(tmp_path / "tracks.csv", ("path", "genre"), ("a.wav", "jazz"), ("a.wav", "rock"))
         assert "a.wav is listed 2 times" in message("folders", tmp_path)
@@ -210,6 +225,13 @@ class TestIsmir2004:
         text = message("ismir2004", tmp_path)
         assert f"{tmp_path / missing} is missing" in text
         assert "729 training and 729 development files" in text
+
+    @pytest.mark.faults
+    def test_a_list_that_leads_out_of_the_folder_is_refused(self, tmp_path):
+        ismir(tmp_path, inside="")
+        listing = tmp_path / "metadata/training/tracklist.csv"
+        listing.write_text(listing.read_text() + '"rock","a","b","t","1","../../../etc/passwd"\n')
+        assert "leads out of the folder" in message("ismir2004", tmp_path)
 
     def test_a_list_of_other_columns_is_refused_with_its_row(self, tmp_path):
         ismir(tmp_path, inside="")

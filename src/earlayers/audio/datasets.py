@@ -94,6 +94,11 @@ class Dataset(Kind):
         if not folder.is_dir():
             raise self._refused(folder, f"{folder} is missing")
         tracks = sorted(self.listed(folder))
+        for track in tracks:
+            if track.path.startswith("/") or ".." in track.path.split("/"):
+                raise UserError(
+                    f"{folder}: {track.path} leads out of the folder: list files by their path below it"
+                )
         if not tracks:
             seen = find_sound(folder)
             elsewhere = f" ({len(seen)} lie elsewhere in it, the first is {seen[0]})" if seen else ""
