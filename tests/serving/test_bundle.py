@@ -182,7 +182,9 @@ def test_a_fold_that_a_bundle_does_not_hold_is_refused(project):
 
 
 def test_a_bundle_is_named_as_one(project):
-    with pytest.raises(UserError, match=r"must end in .earlayers, found 'model.zip': say model.earlayers"):
+    with pytest.raises(
+        UserError, match=r"model.zip: the ending says the format, one of .earlayers; found '.zip'"
+    ):
         commands.export(bundle="model.zip")
 
 
