@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from earlayers import parallel
 from earlayers.errors import UserError
@@ -69,6 +71,17 @@ def test_one_job_works_here_with_one_thread_and_leaves_the_settings_as_they_were
     assert torch.get_num_threads() == 2
     assert "OMP_NUM_THREADS" not in os.environ
     torch.set_num_threads(before)
+
+
+def threads_of_libraries(_: int) -> set[int]:
+    return {library["num_threads"] for library in threadpool_info()}
+
+
+def test_one_job_holds_libraries_to_one_thread_that_are_loaded_already():
+    np.ones((2, 2)) @ np.ones((2, 2))
+    with threadpool_limits(2):
+        assert parallel.parallel_map(threads_of_libraries, [0], description="threads") == [{1}]
+        assert 2 in threads_of_libraries(0)
 
 
 def test_workers_that_are_used_again_work_in_the_folder_of_their_parent(monkeypatch, tmp_path):

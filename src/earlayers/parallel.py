@@ -384,6 +384,8 @@ def _end_with_parent() -> None:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """One thread for every library, loaded already or later; two on a busy core are slower than one."""
+    from threadpoolctl import threadpool_limits
+
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     torch: Any = sys.modules.get("torch")
@@ -391,7 +393,9 @@ def _one_thread() -> Iterator[None]:
     if torch:
         torch.set_num_threads(1)
     try:
-        yield
+        # BLAS and OpenMP, loaded with numpy, ask the environment no more; their sums change with their threads
+        with threadpool_limits(1):
+            yield
     finally:
         for name, value in before.items():
             if value is None:
