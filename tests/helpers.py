@@ -31,7 +31,9 @@ def searching(examples: int) -> Any:
 def reliability_names() -> list[tuple[str, str]]:
     """(file below tests/, name of a test) that docs/reliability.md names; "" for the whole file."""
     file, named = "", []
-    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    page = ROOT / "docs/reliability.md"
+    # tests also run in copies that hold the code alone
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
     for name in re.findall(r"`((?:\w+/)*test_\w+(?:\.py)?(?:::test_\w+)?)`", text):
         place, _, test = name.rpartition("::")
         if name.endswith(".py"):

@@ -74,7 +74,8 @@ def test_a_network_trained_again_leaves_other_seconds_in_few_files_and_nothing_e
         {name for name, content in new.items() if content != old[name]}
         for new, old in zip(after, before, strict=True)
     )
-    assert others == [set(), set()]
+    # the second of them holds how long each stage took, which no stage reads
+    assert others == [set(), {"stage_times.csv", f"seconds/train/{cell}.json"}]
     # dvc.lock aside, and docs/claims.md once `make readme` has run: README lists them
     seconds = {f"train/{cell}.json", f"curves/{cell}.csv", "timing.csv", "report.html"}
     assert seconds <= results
@@ -108,13 +109,13 @@ def test_an_experiment_runs_its_own_cells_and_what_changed_reads_as_a_table(proj
     name = "methods.relu_sgd.optimizer.learning_rate"
     ran = stages_run(project.run("dvc", "exp", "run", "--name", "faster", "-S", f"{name}=0.5"))
     cell = "scores-relu_sgd-6"
-    assert ran == [
-        f"train@{cell}",
-        f"features@{cell}",
+    # features and transfer both wait for the network alone: either may come first
+    assert sorted(ran[1:-1]) == [
         f"classify@{cell}-random_forest",
+        f"features@{cell}",
         "transfer@scores-tunes-relu_sgd-6-random_forest",
-        "report",
     ]
+    assert (ran[0], ran[-1]) == (f"train@{cell}", "report")
     assert json.loads(project.run("dvc", "params", "diff", "--json")) == {
         "params.yaml": {name: {"old": 0.03, "new": 0.5, "diff": 0.47}}
     }
