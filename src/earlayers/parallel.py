@@ -393,7 +393,7 @@ def _one_thread() -> Iterator[None]:
     if torch:
         torch.set_num_threads(1)
     try:
-        # BLAS and OpenMP, loaded with numpy, ask the environment no more; their sums change with their threads
+        # BLAS and OpenMP, loaded with numpy, ask the environment no more; sums change with their threads
         with threadpool_limits(1):
             yield
     finally:
