@@ -6,16 +6,18 @@ import pytest
 
 from tests.helpers import ROOT, reliability_names, write_params
 
+LONGEST = "test_pipeline.py"
+
 
 def pytest_collection_modifyitems(items):
-    """Mark what docs/reliability.md names; files with slow tests first: the last process then ends soon."""
+    """Mark what docs/reliability.md names; the longest files first: the last process then ends soon."""
     named = set(reliability_names())
     for item in items:
         file = item.path.relative_to(ROOT / "tests").as_posix()
         if named & {(file, item.originalname), (file, "")}:
             item.add_marker(pytest.mark.faults)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.name != LONGEST))
 
 
 @pytest.fixture

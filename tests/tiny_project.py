@@ -90,9 +90,10 @@ class TinyProject:
         ):
             self.run(*command.split())
 
-    def start(self, *command: str, folder: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, *command: str, folder: Path | None = None, tracking: str = "on") -> subprocess.Popen[str]:
         """Begin a command in the project, or in another folder."""
         environment = os.environ | {
+            "EARLAYERS_TRACKING": tracking,
             "PYTHONPATH": str(self.folder / "src"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
@@ -103,9 +104,9 @@ class TinyProject:
             command, cwd=folder or self.folder, env=environment, stdout=pipe, stderr=pipe, text=True
         )
 
-    def run(self, *command: str, folder: Path | None = None) -> str:
+    def run(self, *command: str, folder: Path | None = None, tracking: str = "on") -> str:
         """Run a command in the project, or in another folder, and return what it printed."""
-        done = self.start(*command, folder=folder)
+        done = self.start(*command, folder=folder, tracking=tracking)
         out, err = done.communicate()
         assert done.returncode == 0, f"{command} failed:\n{out[-3000:]}\n{err[-3000:]}"
         return out + err
@@ -118,8 +119,8 @@ class TinyProject:
         stamp.write_text(f"{place}\n")
 
     def repro(self, *options: str) -> list[str]:
-        """Run the pipeline and return the names of the stages that ran."""
-        return stages_run(self.run("dvc", "repro", *options))
+        """Run the pipeline as `make repro` does, and return the names of the stages that ran."""
+        return stages_run(self.run("dvc", "repro", *options, tracking="off"))
 
     def params(self) -> dict:
         """The content of params.yaml."""
