@@ -4,8 +4,9 @@
 
 needs torch, lightning, numpy and the src folder beside it; writes results/benchmarks/gpu.json. Per network:
 seconds of an SGD epoch (all four folds as one stack) and of a Hessian-free step of 100 iterations, both as
-shares of the measured peak of sgemm, and what the 24 networks of the paper's Table 1 would take. A run on a
-CPU, or with --quick, says whether the file works; it is shown and not written.
+shares of the measured peak of sgemm, milliseconds of a minibatch, seconds of the minibatch method's epoch,
+and what the 24 networks of the paper's Table 1 would take. A run on a CPU, or with --quick, says whether the
+file works; it is shown and not written.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import platform
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -36,8 +37,10 @@ FRAMES, TABLE_FRAMES = 645_000, 1_291_000  # training frames of a fold, and fram
 UNITS, BATCHES = (50, 500), (20, 100)
 PAPER_BATCH, PAPER_EPOCHS = 20, 200  # the code of the paper's authors; paper section 3.1
 ITERATIONS = 100  # of conjugate gradient in a step: between the paper's limit of 250 and its usual end
+PARTS = ("sgd_epoch_of_four_folds", "hessian_free_step_of_one_fold", "kronecker_step_of_one_fold")
 DROPOUT = 0.25
 CURVATURE_FRACTION, CHUNK_FRAMES = 0.25, 8000
+KRONECKER_BATCH, KRONECKER_STEPS = 4000, 20
 
 
 def find_project() -> None:
@@ -138,19 +141,38 @@ def hessian_free_step(fold: FoldData, units: int, iterations: int, device: str) 
     calls = closures(made, BernoulliCrossEntropy, frames, targets, CHUNK_FRAMES, CURVATURE_FRACTION)
 
     def step(count: int) -> float:
-        # no tolerance: every step must cost what the estimate says
-        method = HessianFree(made.parameters(), damping=10.0, cg_max_iterations=count, cg_tolerance=0.0)
+        # no tolerance and little damping: every step must cost what the estimate says
+        method = HessianFree(made.parameters(), damping=1e-4, cg_max_iterations=count, cg_tolerance=0.0)
         seconds = seconds_of(lambda: method.step(calls.closure, **calls.for_step), device)
-        found["iterations"] = method.last_step.cg_iterations
+        iterations = method.last_step.cg_iterations
+        if iterations != count:
+            raise RuntimeError(
+                f"a step of {units} units must run {count} iterations, it ended after {iterations}"
+            )
         return seconds
 
-    found: dict[str, float] = {}
     step(2)
-    few, many = max(1, iterations // 4), iterations
-    short = step(few)
-    found["seconds"] = step(many)
-    found["seconds_a_product"] = (found["seconds"] - short) / (many - few)
-    return found
+    few = max(1, iterations // 4)
+    short, seconds = step(few), step(iterations)
+    product = (seconds - short) / (iterations - few)
+    return {"iterations": iterations, "seconds": seconds, "seconds_a_product": product}
+
+
+def kronecker_epoch(fold: FoldData, units: int, batch_frames: int, steps: int) -> dict[str, float]:
+    """Seconds of a step of the minibatch method, and of an epoch of such steps."""
+    from hessian_free import KroneckerHessianFree, SoftmaxCrossEntropy
+
+    made = network(units, "sigmoid", 0).to(fold.frames.device)
+    method = KroneckerHessianFree(made.parameters(), chunk_size=batch_frames)
+    batches = fold.train_rows[: (steps + 2) * batch_frames].split(batch_frames)
+
+    def walk(chosen: Iterable[torch.Tensor]) -> None:
+        for rows in chosen:
+            method.step(made, SoftmaxCrossEntropy, fold.part(rows))
+
+    walk(batches[:2])
+    seconds = seconds_of(lambda: walk(batches[2:]), fold.frames.device.type) / (len(batches) - 2)
+    return {"seconds": seconds, "seconds_an_epoch": seconds * len(fold.train_rows) / batch_frames}
 
 
 def sgd_gigaflops(units: int, frames: int) -> float:
@@ -165,33 +187,40 @@ def product_gigaflops(units: int, frames: int) -> float:
     return 2e-9 * frames * sum((4 if number else 2) * a * b for number, (a, b) in pairs)
 
 
-def measure(device: str, quick: bool) -> dict[str, Any]:
-    """Everything, for both networks."""
+def measure(device: str, quick: bool, parts: Sequence[str] = PARTS) -> dict[str, Any]:
+    """Some parts, for both networks."""
     frames, table_frames = (400, 800) if quick else (FRAMES, TABLE_FRAMES)
     iterations = 4 if quick else ITERATIONS
+    kronecker_batch = 100 if quick else KRONECKER_BATCH
     peak = peak_gigaflops(device, 256 if quick else 8192)
     folds = make_folds(device, frames, table_frames)
-    sgd, steps = {}, {}
-    for units in UNITS:
+    measured: dict[str, Any] = {name: {} for name in parts}
+    for units in UNITS if "sgd_epoch_of_four_folds" in parts else ():
         for batch_frames in BATCHES:
             for name, dropout in {"relu_sgd": 0.0, "relu_sgd_dropout": DROPOUT}.items():
                 seconds = sgd_epoch(folds, units, batch_frames, dropout, device)
                 share = sgd_gigaflops(units, frames) / seconds / peak
-                sgd[f"{name}, {units} units, batch {batch_frames}"] = {
+                measured["sgd_epoch_of_four_folds"][f"{name}, {units} units, batch {batch_frames}"] = {
                     "seconds": seconds,
+                    # of one fold: four at a time are in a step
+                    "milliseconds_a_minibatch": 1000 * seconds / (FOLDS * frames / batch_frames),
                     "share_of_peak": share,
                 }
                 print(f"{name}, {units} units, batch {batch_frames}: {seconds:.2f} s an epoch", flush=True)
-        steps[str(units)] = found = hessian_free_step(folds[0], units, iterations, device)
+    for units in UNITS if "hessian_free_step_of_one_fold" in parts else ():
+        step = hessian_free_step(folds[0], units, iterations, device)
         work = product_gigaflops(units, round(CURVATURE_FRACTION * frames))
-        found["share_of_peak"] = work / max(found["seconds_a_product"], 1e-9) / peak
-        print(f"sigmoid_hf, {units} units: {found['seconds']:.2f} s a step", flush=True)
+        step["share_of_peak"] = work / step["seconds_a_product"] / peak
+        measured["hessian_free_step_of_one_fold"][str(units)] = step
+        print(f"sigmoid_hf, {units} units: {step['seconds']:.2f} s a step", flush=True)
+    for units in UNITS if "kronecker_step_of_one_fold" in parts else ():
+        epoch = kronecker_epoch(folds[0], units, kronecker_batch, KRONECKER_STEPS)
+        measured["kronecker_step_of_one_fold"][str(units)] = epoch
+        print(f"sigmoid_khf, {units} units: {epoch['seconds_an_epoch']:.2f} s an epoch", flush=True)
     return {
         "sgemm_gigaflops_per_second": peak,
         "training_frames_of_a_fold": frames,
-        "sgd_epoch_of_four_folds": sgd,
-        "hessian_free_step_of_one_fold": steps,
-        "table_1": table_1(sgd, steps),
+        **measured,
     }
 
 
@@ -218,6 +247,7 @@ def main() -> None:
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="a few frames: does it run?")
+    parser.add_argument("--only", choices=PARTS, help="one part; the others stay as the JSON file has them")
     parser.add_argument("--output", type=Path, help="the JSON file (default: results/benchmarks/gpu.json)")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -227,20 +257,30 @@ def main() -> None:
         from earlayers.files import check_output
 
         check_output(arguments.output, [".json"])  # before the minutes of measuring
-    found = {
+    real = arguments.device == "cuda" and not arguments.quick
+    output = arguments.output or (OUTPUT if real else None)
+    here = {
         "device": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.machine(),
         "torch": torch.__version__,
         "quick": arguments.quick,
-    } | measure(arguments.device, arguments.quick)
+    }
+    found: dict[str, Any] = {}
+    if arguments.only and output and output.exists():
+        found = json.loads(output.read_text())
+        if {name: found.get(name) for name in here} != here:
+            parser.error(
+                f"{output} is of another machine or version ({found.get('device')}): leave --only away"
+            )
+    found |= here | measure(arguments.device, arguments.quick, [arguments.only] if arguments.only else PARTS)
+    found["table_1"] = table_1(found[PARTS[0]], found[PARTS[1]]) if {*PARTS[:2]} <= {*found} else None
     text = json.dumps(found, indent=1) + "\n"
-    real = arguments.device == "cuda" and not arguments.quick
-    output = arguments.output or (OUTPUT if real else None)
     if output is None:
         print(text)
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text)
-    print(f"{found['table_1']['hours']:.2f} hours for the 24 networks of Table 1; see {output}")
+    if found["table_1"]:
+        print(f"{found['table_1']['hours']:.2f} hours for the 24 networks of Table 1; see {output}")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,11 @@ def test_the_gpu_benchmark_runs_on_a_cpu(benchmark, monkeypatch, one_thread):
     found = gpu.measure("cpu", quick=True)
     assert set(found["sgd_epoch_of_four_folds"]) >= {"relu_sgd, 20 units, batch 20"}
     assert found["hessian_free_step_of_one_fold"]["20"]["iterations"] == 4
-    assert found["table_1"]["hours"] > 0
+    hours = gpu.table_1(found["sgd_epoch_of_four_folds"], found["hessian_free_step_of_one_fold"])
+    assert hours["hours"] == pytest.approx(hours["sgd_hours"] + hours["hessian_free_hours"])
+    only = gpu.measure("cpu", quick=True, parts=["kronecker_step_of_one_fold"])
+    assert "sgd_epoch_of_four_folds" not in only
+    assert only["kronecker_step_of_one_fold"]["20"]["seconds"] > 0
 
 
 def test_a_training_that_was_cut_is_measured_again_at_a_higher_limit_and_nothing_else_is(

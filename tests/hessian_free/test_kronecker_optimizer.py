@@ -80,6 +80,21 @@ def test_steps_after_saving_leave_the_saved_state_alone() -> None:
     assert torch.equal(optimizer.state[model[0].weight]["input_factor"], before)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("make_model", [lambda: make_network((4, 6, 3), "sigmoid"), dropout_network])
+def test_a_gpu_takes_the_same_kronecker_steps(make_model) -> None:
+    x, t = make_data(80, 4, 3, "softmax")
+    ends = []
+    for device in ("cpu", "cuda"):
+        model = make_model().to(device)
+        optimizer = KroneckerHessianFree(model.parameters())
+        for _ in range(8):
+            # moved to the model's device by the step
+            optimizer.step(model, nn.CrossEntropyLoss(), (x, t))
+        ends.append(flat(model).cpu())
+    torch.testing.assert_close(*ends, rtol=1e-8, atol=1e-8)
+
+
 # --- torch's own tools -----------------------------------------------------------------------------------
 
 
