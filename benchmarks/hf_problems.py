@@ -163,6 +163,6 @@ PROBLEMS = {
         curves,
         sparse,
         1800.0,
-        1,
+        3,
     ),
 }
