@@ -37,7 +37,7 @@ import hf_report
 import numpy as np
 import torch
 from hf_methods import METHODS, TITLES, Run
-from hf_problems import PROBLEMS, Problem
+from hf_problems import PROBLEMS, Problem, Stack
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "hf.json"
 PARTS = Path(tempfile.gettempdir()) / "earlayers-bench-hf"
@@ -227,13 +227,16 @@ def race_package(problem: str, seed: int, seconds: float, parts: Path) -> str | 
 def package_problem(problem: Problem, seed: int) -> dict[str, Any]:
     """Data and weights in the package's layout: per layer weights (inputs, outputs) and biases, flat."""
     inputs, targets = problem.data()
-    layers = [module for module in problem.model(seed) if isinstance(module, torch.nn.Linear)]
+    stack = problem.model
+    if not isinstance(stack, Stack):
+        raise TypeError(f"the package hessianfree needs a stack of linear layers, found {stack}")
+    layers = [module for module in stack(seed) if isinstance(module, torch.nn.Linear)]
     flat = [part.detach().numpy().ravel() for layer in layers for part in (layer.weight.T, layer.bias)]
     softmax = not targets.is_floating_point()
     dense = torch.nn.functional.one_hot(targets).float() if softmax else targets
     return {
-        "sizes": problem.sizes,
-        "linear": -1 if problem.linear is None else problem.linear,
+        "sizes": stack.sizes,
+        "linear": -1 if stack.linear is None else stack.linear,
         "softmax": softmax,
         "inputs": inputs.numpy(),
         "targets": dense.numpy(),
@@ -278,9 +281,12 @@ def gather(
 
 def missing() -> dict[str, str]:
     """Why methods of the package pytorch-optimizer do not race."""
-    if importlib.util.find_spec("pytorch_optimizer"):
-        return {}
-    return dict.fromkeys(("soap", "psgd_kron", "schedule_free"), "pytorch-optimizer is not installed")
+    if not importlib.util.find_spec("pytorch_optimizer"):
+        return dict.fromkeys(("soap", "psgd_kron", "schedule_free"), "pytorch-optimizer is not installed")
+    if not torch.backends.opt_einsum.is_available():
+        # torch then multiplies from left to right: a layer of 784 x 1000 would take 2.5 TB
+        return {"psgd_kron": "opt_einsum is not installed"}
+    return {}
 
 
 def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any]) -> dict[str, Any] | None:
@@ -296,14 +302,16 @@ def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any
     """
     problem, parts = PROBLEMS[name], arguments.parts
     seconds = arguments.budget_seconds or (1.0 if arguments.quick else problem.budget_seconds)
-    methods = arguments.methods or list(METHODS)
+    entitled = list(problem.methods or METHODS)
+    methods = [method for method in entitled if method in (arguments.methods or entitled)]
     known = earlier.get("methods", {})
     if arguments.gather:
         tunings = {
             method: tuned(name, method, parts) or known.get(method, {}).get("tuning", {})
-            for method in METHODS
+            for method in methods
         }
-        gathered = gather(name, tunings, dict.fromkeys(TITLES, "not raced"), seconds, parts)
+        absent = entitled + ["hessianfree_pypi"] * problem.package
+        gathered = gather(name, tunings, dict.fromkeys(absent, "not raced"), seconds, parts)
         return gathered if gathered["methods"] else None
     reasons = missing()
     for method in sorted(reasons.keys() & set(methods)):
@@ -324,7 +332,7 @@ def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any
     seeds = range(1 if arguments.quick else arguments.seeds or problem.seeds)
     for seed in seeds if arguments.seed is None else [arguments.seed]:
         race(name, settings, seed, seconds, parts)
-        if name != "curves" and not arguments.methods:
+        if problem.package and not arguments.methods:
             reason = race_package(name, seed, seconds, parts)
             reasons |= {"hessianfree_pypi": reason} if reason else {}
     return gather(name, tunings, reasons, seconds, parts) if arguments.seed is None else None

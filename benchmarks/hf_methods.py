@@ -187,8 +187,8 @@ class Run:
             self.batches = iter(torch.randperm(len(self.inputs), generator=generator).split(self.batch))
             batch = next(self.batches)
         self.optimizer.zero_grad()
-        loss = self.problem.loss_class(self.targets[batch]).value(self.model(self.inputs[batch])) / len(batch)
-        loss.backward()
+        loss = self.problem.loss_class(self.targets[batch])
+        (loss.value(self.model(self.inputs[batch])) / loss.terms(len(batch))).backward()
         self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
