@@ -205,22 +205,28 @@ def labelled_images() -> tuple[Tensor, Tensor]:
     return moved_digits(SMALL_SIDE)
 
 
+def hidden_markov_model(states: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Transitions, shape (states, states), and emissions, shape (states, SYMBOLS); rows are distributions."""
+    generator = np.random.default_rng(0)
+    # sparse, so that the past says much about the state
+    transitions = generator.dirichlet(np.full(states, 0.05), states)
+    return transitions, generator.dirichlet(np.full(SYMBOLS, 0.2), states)
+
+
 @cache
-def hidden_markov(sequences: int = 4_000, states: int = 12) -> tuple[Tensor, float]:
-    """Sequences of a hidden Markov model with random rows, and the entropy of a token.
+def hidden_markov(sequences: int = 4_000) -> tuple[Tensor, float]:
+    """Sequences of the hidden Markov model, whose first state is uniform, and the entropy of a symbol.
 
     Args:
         sequences: how many.
-        states: hidden ones, uniform at the start.
 
     Returns:
         Symbols, shape (sequences, CONTEXT + 1), and the mean entropy in nats of all but the first, each given
         the symbols before it: no prediction from the past is better on average.
     """
-    generator = np.random.default_rng(0)
-    transitions = generator.dirichlet(np.full(states, 0.05), states)
-    emissions = generator.dirichlet(np.full(SYMBOLS, 0.2), states)
-    belief = np.full((sequences, states), 1 / states)
+    transitions, emissions = hidden_markov_model()
+    generator = np.random.default_rng(1)
+    belief = np.full((sequences, len(transitions)), 1 / len(transitions))
     symbols, entropies = [], []
     for _ in range(CONTEXT + 1):
         # a symbol drawn from what the filter expects is a symbol of the model
