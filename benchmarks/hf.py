@@ -61,11 +61,12 @@ def tune(problem: str, method: str, seconds: float, parts: Path) -> tuple[str, d
         return left[0], {}
     results = tuned(problem, method, parts)
     part = tuning_part(problem, method, parts)
+    enough = ENOUGH.get(problem, 0.0)
     for share in SHARES:
         for setting in left:
             if results.get(setting, {}).get("share", 0) < share:
                 run = Run(problem, method, setting, TUNING_SEED)
-                run.until(share * seconds, lambda loss: loss <= ENOUGH.get(problem, 0))
+                run.until(share * seconds, lambda loss: loss <= enough, only_end=enough == 0)
                 results[setting] = {"share": share, "seconds": run.seconds, "loss": run.points[-1][1]}
                 write_whole(part, results)
                 print(f"tune {problem} {method} {setting}: {results[setting]}", flush=True)

@@ -336,7 +336,7 @@ PROBLEMS = {
         seeds=1,
     ),
     "convolutions": Problem(
-        "convolutions with group normalisation, 5 000 moved digits of 16 x 16 pixels",
+        "convolutional network with group normalisation, 5 000 moved digits of 16 x 16 pixels",
         "nats an image",
         seeded(convolutional_network),
         SoftmaxCrossEntropy,
@@ -346,7 +346,7 @@ PROBLEMS = {
         methods=ON_MINIBATCHES,
     ),
     "tokens": Problem(
-        "tokens by a transformer of two layers, 4 000 sequences of 32 from a hidden Markov model",
+        "transformer of two layers, 4 000 sequences of 32 from a hidden Markov model",
         "nats a token",
         seeded(Transformer),
         SoftmaxCrossEntropy,

@@ -240,7 +240,8 @@ def _panel(axes: Any, problem: dict[str, Any]) -> None:
             points = [(t, loss) for t, loss in run["points"] if loss is not None and t > 0]
             if not points:
                 continue
-            axes.plot(*zip(*points, strict=True), color=COLOURS[key], linewidth=1.2, alpha=0.85)
+            width = 2.0 if key == OURS[0] else 1.1
+            axes.plot(*zip(*points, strict=True), color=COLOURS[key], linewidth=width, alpha=0.85)
             lowest = min(lowest, min(loss for _, loss in points))
             # the top of the panel is where the methods are after a tenth of the time
             highest = max(highest, max((loss for t, loss in points if t > points[-1][0] / 20), default=0))
