@@ -8,6 +8,11 @@ Results: results/benchmarks/hf.json, hf.png beside it, and the tables of docs/he
 SOAP, PSGD-Kron and schedule-free AdamW come from the package pytorch-optimizer (the extra `bench`); without
 it they are skipped. The package hessianfree is found by `HESSIANFREE_PYTHON`, the Python of an environment
 that has it, or in this one.
+
+A long race may be cut into processes that run at the same time, each with parts of its own:
+`--tune --only curves --methods adam` finds a setting, `--seed 0 --only curves --methods adam` races one start
+with it, `--gather --only curves` makes the results of what has been raced so far. CPU seconds compare on one
+machine alone: all runs of a problem must come from one, tunings need not.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +37,13 @@ import hf_report
 import numpy as np
 import torch
 from hf_methods import METHODS, TITLES, Run
-from hf_problems import PROBLEMS, Problem
+from hf_problems import PROBLEMS, Problem, Stack
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "hf.json"
+PARTS = Path(tempfile.gettempdir()) / "earlayers-bench-hf"
 TUNING_SEED = 100
+SHARES = (1 / 9, 1 / 3, 1.0)
+LONGEST_TUNING_SECONDS = 120.0
 # short turns: a busy machine slows whoever is running, so all must meet the same busy moments
 TURNS = 20
 LONGEST_TURN_SECONDS = 20.0
@@ -50,20 +59,65 @@ def tune(problem: str, method: str, seconds: float, parts: Path) -> tuple[str, d
     left = list(METHODS[method].grid)
     if len(left) == 1:
         return left[0], {}
-    part = parts / f"{problem}-{method}-tuning.json"
-    results: dict[str, Any] = json.loads(part.read_text()) if part.exists() else {}
-    for share in (1 / 9, 1 / 3, 1.0):
+    results = tuned(problem, method, parts)
+    part = tuning_part(problem, method, parts)
+    enough = ENOUGH.get(problem, 0.0)
+    for share in SHARES:
         for setting in left:
             if results.get(setting, {}).get("share", 0) < share:
                 run = Run(problem, method, setting, TUNING_SEED)
-                run.until(share * seconds, lambda loss: loss <= ENOUGH.get(problem, 0))
+                run.until(share * seconds, lambda loss: loss <= enough, only_end=enough == 0)
                 results[setting] = {"share": share, "seconds": run.seconds, "loss": run.points[-1][1]}
-                part.write_text(json.dumps(results))
+                write_whole(part, results)
                 print(f"tune {problem} {method} {setting}: {results[setting]}", flush=True)
         # where several reach "enough", the fastest of them
         left.sort(key=lambda setting: _rank(problem, results[setting]))
-        left = left[: -(-len(left) // 3)] if share < 1 else left
+        left = left[: third(len(left))] if share < 1 else left
     return left[0], results
+
+
+def third(count: int) -> int:
+    """How many of some settings run on."""
+    return -(-count // 3)
+
+
+def tuning_part(problem: str, method: str, parts: Path) -> Path:
+    """Where the results of a tuning wait."""
+    return parts / f"{problem}-{method}-tuning.json"
+
+
+def tuned(problem: str, method: str, parts: Path) -> dict[str, Any]:
+    """The results of a tuning so far, by setting."""
+    part = tuning_part(problem, method, parts)
+    return json.loads(part.read_text()) if part.exists() else {}
+
+
+def finished_setting(problem: str, method: str, parts: Path, earlier: dict[str, Any]) -> str:
+    """The setting that a tuning ended with, from its part or from earlier results; nothing is tuned here.
+
+    Args:
+        problem: its name.
+        method: its name.
+        parts: where tunings wait.
+        earlier: the methods of this problem in the results file.
+
+    Raises:
+        SystemExit: where there is neither.
+    """
+    grid = METHODS[method].grid
+    if len(grid) == 1:
+        return next(iter(grid))
+    results = tuned(problem, method, parts)
+    to_the_end = {setting: result for setting, result in results.items() if result["share"] == 1.0}
+    if len(to_the_end) == third(third(len(grid))):
+        return min(to_the_end, key=lambda setting: _rank(problem, to_the_end[setting]))
+    for run in earlier.get(method, {}).get("runs", {}).values():
+        if run["setting"] in grid:
+            return run["setting"]
+    raise SystemExit(
+        f"{problem} needs a setting of {method}, found no finished tuning in {parts} and none in the "
+        f"results; run hf.py --tune --only {problem} --methods {method} first"
+    )
 
 
 def _rank(problem: str, result: dict[str, Any]) -> tuple[float, float]:
@@ -89,19 +143,60 @@ def race(problem: str, settings: dict[str, str], seed: int, seconds: float, part
 
 
 def resume(problem: str, method: str, setting: str, seed: int, parts: Path) -> Run:
-    """A run at its start, or where its part left it."""
+    """A run at its start, or where its part left it.
+
+    Raises:
+        SystemExit: where the part is of another machine or another setting.
+    """
     run = Run(problem, method, setting, seed)
-    state = parts / f"{problem}-{method}-{seed}.pt"
-    if state.exists():
-        run.load(state)
+    stem = parts / f"{problem}-{method}-{seed}"
+    if stem.with_suffix(".pt").exists():
+        part = json.loads(stem.with_suffix(".json").read_text())
+        here = {"setting": setting, "machine": machine()}
+        there = {key: part.get(key) for key in here}
+        if there != here:
+            raise SystemExit(
+                f"{stem}.json must have been raced with {here} to be taken up here, found {there}; remove it "
+                "and its .pt, or give another folder as --parts"
+            )
+        run.load(stem.with_suffix(".pt"))
     return run
 
 
 def keep(run: Run, stem: Path) -> None:
     """Leave the part of a run, and the state to go on from."""
+    # the table first: where this is cut between the two, the run takes its last turn again
+    write_whole(stem.with_suffix(".json"), part_of(run.setting, run.seconds, run.steps, run.points))
     run.save(stem.with_suffix(".pt"))
-    content = {"setting": run.setting, "seconds": run.seconds, "steps": run.steps, "points": run.points}
-    stem.with_suffix(".json").write_text(json.dumps(content))
+
+
+def part_of(setting: str | None, seconds: float, steps: int, points: list[Any]) -> dict[str, Any]:
+    """What is kept of a run for the results."""
+    return {
+        "setting": setting,
+        "seconds": seconds,
+        "steps": steps,
+        "machine": machine(),
+        "points": points,
+    }
+
+
+def write_whole(path: Path, content: Any) -> None:
+    """Write JSON so that a process that is stopped leaves the old file or the new one."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(content))
+    unfinished.replace(path)
+
+
+@cache
+def machine() -> dict[str, str]:
+    """What CPU seconds depend on."""
+    processor = platform.processor() or platform.machine()
+    described = Path("/proc/cpuinfo")
+    if described.exists():
+        names = [line for line in described.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0].split(":", 1)[1].strip() if names else processor
+    return {"processor": processor, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def race_package(problem: str, seed: int, seconds: float, parts: Path) -> str | None:
@@ -125,8 +220,7 @@ def race_package(problem: str, seed: int, seconds: float, parts: Path) -> str | 
         if done.returncode:
             return done.stderr.strip().splitlines()[-1]
         found = json.loads(points.read_text())
-    content = {"setting": None, "seconds": found[-1][0], "steps": len(found) - 1, "points": found}
-    part.write_text(json.dumps(content))
+    write_whole(part, part_of(None, found[-1][0], len(found) - 1, found))
     print(f"{problem} hessianfree_pypi seed {seed}: {found[-1]}", flush=True)
     return None
 
@@ -134,13 +228,16 @@ def race_package(problem: str, seed: int, seconds: float, parts: Path) -> str | 
 def package_problem(problem: Problem, seed: int) -> dict[str, Any]:
     """Data and weights in the package's layout: per layer weights (inputs, outputs) and biases, flat."""
     inputs, targets = problem.data()
-    layers = [module for module in problem.model(seed) if isinstance(module, torch.nn.Linear)]
+    stack = problem.model
+    if not isinstance(stack, Stack):
+        raise TypeError(f"the package hessianfree needs a stack of linear layers, found {stack}")
+    layers = [module for module in stack(seed) if isinstance(module, torch.nn.Linear)]
     flat = [part.detach().numpy().ravel() for layer in layers for part in (layer.weight.T, layer.bias)]
     softmax = not targets.is_floating_point()
     dense = torch.nn.functional.one_hot(targets).float() if softmax else targets
     return {
-        "sizes": problem.sizes,
-        "linear": -1 if problem.linear is None else problem.linear,
+        "sizes": stack.sizes,
+        "linear": -1 if stack.linear is None else stack.linear,
         "softmax": softmax,
         "inputs": inputs.numpy(),
         "targets": dense.numpy(),
@@ -150,54 +247,96 @@ def package_problem(problem: Problem, seed: int) -> dict[str, Any]:
 
 def gather(
     problem: str, tunings: dict[str, Any], reasons: dict[str, str], seconds: float, parts: Path
-) -> dict:
-    """Everything about one problem, from its parts."""
+) -> dict[str, Any]:
+    """Everything about one problem, from its parts.
+
+    Raises:
+        SystemExit: if its runs are of several machines, whose seconds do not compare.
+    """
     methods: dict[str, Any] = {}
+    machines: dict[str, list[str]] = {}
     for method, title in TITLES.items():
         files = sorted(parts.glob(f"{problem}-{method}-[0-9]*.json"))
         runs = {file.stem.rsplit("-", 1)[1]: json.loads(file.read_text()) for file in files}
+        for file, run in zip(files, runs.values(), strict=True):
+            machines.setdefault(json.dumps(run.pop("machine", None)), []).append(file.name)
         if runs:
             methods[method] = {"title": title, "tuning": tunings.get(method, {}), "runs": runs}
+    if len(machines) > 1:
+        listed = "; ".join(f"{name}: {', '.join(files)}" for name, files in machines.items())
+        raise SystemExit(
+            f"all runs of {problem} must be of one machine, found {listed}; remove those of all but one from "
+            f"{parts} and race them again there"
+        )
     described = PROBLEMS[problem]
     return {
         "title": described.title,
         "unit": described.unit,
         "budget_seconds": seconds,
         "full_budget_seconds": described.budget_seconds,
+        "machine": json.loads(next(iter(machines), "null")),
         "methods": methods,
-        "skipped": reasons,
+        "skipped": {method: reason for method, reason in reasons.items() if method not in methods},
     }
 
 
 def missing() -> dict[str, str]:
     """Why methods of the package pytorch-optimizer do not race."""
-    if importlib.util.find_spec("pytorch_optimizer"):
-        return {}
-    return dict.fromkeys(("soap", "psgd_kron", "schedule_free"), "pytorch-optimizer is not installed")
+    if not importlib.util.find_spec("pytorch_optimizer"):
+        return dict.fromkeys(("soap", "psgd_kron", "schedule_free"), "pytorch-optimizer is not installed")
+    if not torch.backends.opt_einsum.is_available():
+        # torch then multiplies from left to right: a layer of 784 x 1000 would take 2.5 TB
+        return {"psgd_kron": "opt_einsum is not installed"}
+    return {}
 
 
-def run_problem(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tune and race one problem."""
+def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any]) -> dict[str, Any] | None:
+    """Do to one problem what was asked for: tune, race, gather, or all of it.
+
+    Args:
+        name: of the problem.
+        arguments: of the command line.
+        earlier: what the results file has of it.
+
+    Returns:
+        Its results; None where nothing is to be gathered, or there is nothing.
+    """
     problem, parts = PROBLEMS[name], arguments.parts
     seconds = arguments.budget_seconds or (1.0 if arguments.quick else problem.budget_seconds)
-    tuning_seconds = arguments.tuning_seconds or min(seconds, 120.0)
-    tunings: dict[str, Any] = {}
-    settings: dict[str, str] = {}
+    entitled = list(problem.methods or METHODS)
+    methods = [method for method in entitled if method in (arguments.methods or entitled)]
+    known = earlier.get("methods", {})
+    if arguments.gather:
+        tunings = {
+            method: tuned(name, method, parts) or known.get(method, {}).get("tuning", {})
+            for method in methods
+        }
+        absent = entitled + ["hessianfree_pypi"] * problem.package
+        gathered = gather(name, tunings, dict.fromkeys(absent, "not raced"), seconds, parts)
+        return gathered if gathered["methods"] else None
     reasons = missing()
-    for method in arguments.methods or METHODS:
-        if method in reasons:
-            continue
+    for method in sorted(reasons.keys() & set(methods)):
+        print(f"{name}: no {method}, because {reasons[method]}", flush=True)
+    methods = [method for method in methods if method not in reasons]
+    tunings, settings = {}, {}
+    for method in methods:
         if arguments.quick:
             grid = list(METHODS[method].grid)
             settings[method] = grid[len(grid) // 2]
+        elif arguments.seed is not None:
+            settings[method] = finished_setting(name, method, parts, known)
         else:
+            tuning_seconds = arguments.tuning_seconds or min(seconds, LONGEST_TUNING_SECONDS)
             settings[method], tunings[method] = tune(name, method, tuning_seconds, parts)
-    for seed in range(1 if arguments.quick else arguments.seeds or problem.seeds):
+    if arguments.tune:
+        return None
+    seeds = range(1 if arguments.quick else arguments.seeds or problem.seeds)
+    for seed in seeds if arguments.seed is None else [arguments.seed]:
         race(name, settings, seed, seconds, parts)
-        if name != "curves" and not arguments.methods:
+        if problem.package and not arguments.methods:
             reason = race_package(name, seed, seconds, parts)
             reasons |= {"hessianfree_pypi": reason} if reason else {}
-    return gather(name, tunings, reasons, seconds, parts)
+    return gather(name, tunings, reasons, seconds, parts) if arguments.seed is None else None
 
 
 def parse() -> argparse.Namespace:
@@ -210,6 +349,15 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="fewer methods")
     parser.add_argument("--seeds", type=int, help="how many starts (default: the problem's own)")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--tune", action="store_true", help="only tune; the settings wait in --parts")
+    part.add_argument(
+        "--seed",
+        type=int,
+        help="only race this start, with settings of finished tunings or the results; it waits in --parts",
+    )
+    part.add_argument("--gather", action="store_true", help="only make the results of the runs in --parts")
+    part.add_argument("--report", action="store_true", help="only draw figure and tables from the JSON file")
     parser.add_argument(
         "--seconds",
         "--budget-seconds",
@@ -223,11 +371,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--parts",
         type=Path,
-        default=Path(tempfile.gettempdir()) / "earlayers-bench-hf",
+        default=PARTS,
         help="where unfinished runs wait; remove it to start anew",
-    )
-    parser.add_argument(
-        "--report", action="store_true", help="only draw figure and tables from the JSON file"
     )
     return parser.parse_args()
 
@@ -236,33 +381,28 @@ def main() -> None:
     """Run what was asked for; update the results, the figure and the tables."""
     torch.set_num_threads(1)
     arguments = parse()
-    if arguments.quick and arguments.parts == parse_default_parts():
+    if arguments.quick and arguments.parts == PARTS:
         arguments.parts = Path(tempfile.mkdtemp())
     arguments.parts.mkdir(parents=True, exist_ok=True)
     results = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
     if not arguments.report:
-        results.setdefault("problems", {})
-        if arguments.only in (None, "products"):
+        problems = results.setdefault("problems", {})
+        whole = not arguments.tune and arguments.seed is None
+        if whole and not arguments.gather and arguments.only in (None, "products"):
             results["products"] = hf_products.measure(repetitions=3 if arguments.quick else 15)
-        for name in [arguments.only] if arguments.only in PROBLEMS else list(PROBLEMS):
-            if arguments.only != "products":
-                results["problems"][name] = run_problem(name, arguments)
-        results["environment"] = {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "threads": 1,
-        }
+            results["environment"] = machine() | {"threads": 1}
+        for name in [arguments.only] if arguments.only else list(PROBLEMS):
+            gathered = run_problem(name, arguments, problems.get(name, {})) if name in PROBLEMS else None
+            if gathered is not None:
+                problems[name] = gathered
+        if not whole:
+            return
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         arguments.results.write_text(json.dumps(results, indent=1) + "\n")
     hf_report.draw(results, arguments.results.with_suffix(".png"))
     if arguments.results == RESULTS:
         hf_report.update_docs(results)
     print(hf_report.tables(results))
-
-
-def parse_default_parts() -> Path:
-    """Where parts go when nothing else is said."""
-    return Path(tempfile.gettempdir()) / "earlayers-bench-hf"
 
 
 if __name__ == "__main__":

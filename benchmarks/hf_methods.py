@@ -187,8 +187,8 @@ class Run:
             self.batches = iter(torch.randperm(len(self.inputs), generator=generator).split(self.batch))
             batch = next(self.batches)
         self.optimizer.zero_grad()
-        loss = self.problem.loss_class(self.targets[batch]).value(self.model(self.inputs[batch])) / len(batch)
-        loss.backward()
+        loss = self.problem.loss_class(self.targets[batch])
+        (loss.value(self.model(self.inputs[batch])) / loss.terms(len(batch))).backward()
         self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
@@ -207,9 +207,17 @@ class Run:
         with torch.no_grad():
             torch._foreach_copy_(list(self.model.parameters()), weights)
 
-    def until(self, seconds: float, stop: Callable[[float], bool] = lambda _: False) -> None:
-        """Train until the clock passes `seconds`, or a marked loss satisfies `stop`."""
-        mark = max(FIRST_MARK_SECONDS, self.points[-1][0] * MARK_RATIO)
+    def until(
+        self, seconds: float, stop: Callable[[float], bool] = lambda _: False, only_end: bool = False
+    ) -> None:
+        """Train until the clock passes `seconds`, or a marked loss satisfies `stop`.
+
+        Args:
+            seconds: on the clock of this run.
+            stop: looked at wherever the loss is marked.
+            only_end: mark the loss at the end alone; on short runs marks cost more than training.
+        """
+        mark = seconds if only_end else max(FIRST_MARK_SECONDS, self.points[-1][0] * MARK_RATIO)
         while self.seconds < seconds:
             began = time.process_time()
             self.advance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from itertools import pairwise
@@ -16,7 +17,15 @@ OVERRUN = 1.03  # a step that began within the budget counts
 FELL_BACK = 0.95  # a loss that was much lower before is told too
 OURS = ("kronecker_hessian_free", "hessian_free", "hessian_free_short_cg")
 # when the losses of a long race are told
-MILESTONES = {"curves": (10, 30, 100, 300, 1000, 1800)}
+MILESTONES = {
+    "curves": (10, 30, 100, 300, 1000, 1800),
+    "images": (10, 30, 60, 120),
+    "convolutions": (10, 30, 60),
+    "tokens": (10, 30, 60),
+}
+MOST_COLUMNS = 3  # of panels in the figure
+# from here on the losses of a panel are drawn on a logarithmic axis
+DECADES = 30.0
 # one hue a method in every panel; ours darkest
 COLOURS = {
     "kronecker_hessian_free": "#081d58",
@@ -74,21 +83,38 @@ def _problem_table(name: str, problem: dict[str, Any]) -> str:
     for key, method in problem["methods"].items():
         lines.append(_row(key, method, ours, target, problem["budget_seconds"]))
     lines += _milestones(name, problem)
-    lines += [f"\n{TITLES[key]}: {reason}." for key, reason in problem["skipped"].items()]
+    reasons: dict[str, list[str]] = {}
+    for key, reason in problem["skipped"].items():
+        reasons.setdefault(reason, []).append(TITLES[key])
+    lines += [f"\n{', '.join(titles)}: {reason}." for reason, titles in reasons.items()]
     return "\n".join(lines)
 
 
 def _milestones(name: str, problem: dict[str, Any]) -> list[str]:
-    """A table of median losses at some seconds of a long race."""
+    """A table of the losses at some seconds of a long race: median and range over the seeds."""
     seconds = [second for second in MILESTONES.get(name, ()) if second <= problem["budget_seconds"]]
     if not seconds:
         return []
     lines = ["", "| " + " | ".join(["loss after", *(f"{second} s" for second in seconds)]) + " |"]
     lines.append("|---" * (len(seconds) + 1) + "|")
-    for method in problem["methods"].values():
-        medians = [statistics.median(final_losses(method, second).values()) for second in seconds]
-        lines.append("| " + " | ".join([method["title"], *(f"{median:.4g}" for median in medians)]) + " |")
+    methods = problem["methods"]
+    for method in methods.values():
+        cells = [_losses(list(final_losses(method, second).values())) for second in seconds]
+        lines.append("| " + " | ".join([method["title"], *cells]) + " |")
+    first = next((key for key in OURS if key in methods), None)
+    rivals = [method for key, method in methods.items() if key not in OURS]
+    if first is not None and rivals:
+        cells = [_below_all(methods[first], rivals, second) for second in seconds]
+        lines.append("| " + " | ".join([f"{methods[first]['title']} below every rival", *cells]) + " |")
     return lines
+
+
+def _below_all(mine: dict[str, Any], rivals: list[dict[str, Any]], seconds: float) -> str:
+    """In how many seeds one method is below every rival that has raced them."""
+    ours = final_losses(mine, seconds)
+    theirs = [final_losses(rival, seconds) for rival in rivals]
+    ahead = sum(all(loss < rival.get(seed, float("inf")) for rival in theirs) for seed, loss in ours.items())
+    return f"{ahead} of {len(ours)}"
 
 
 def _budget(problem: dict[str, Any]) -> str:
@@ -96,7 +122,13 @@ def _budget(problem: dict[str, Any]) -> str:
     full = problem["full_budget_seconds"]
     if problem["budget_seconds"] < full:
         text += f" (the full race has {full:g} s: read this as a beginning, not as a verdict)"
-    return text + "."
+    return f"{text}{_machine(problem)}."
+
+
+def _machine(problem: dict[str, Any]) -> str:
+    """Where a problem was raced; older results do not say."""
+    machine = problem.get("machine")
+    return f", on {machine['processor']} with torch {machine['torch']}" if machine else ""
 
 
 def _row(
@@ -112,9 +144,9 @@ def _row(
     over = any(run["seconds"] > 1.5 * seconds for run in runs)
     steps = "" if over else f"{statistics.median(run['steps'] for run in runs):g}"
     lowest = [min(loss for loss in _losses_within(run, seconds) if loss is not None) for run in runs]
-    text = _spread(values, ".4g")
+    text = _losses(values)
     if any(low < FELL_BACK * value for low, value in zip(lowest, values, strict=True)):
-        text += f"; lowest on the way {_spread(lowest, '.4g')}"
+        text += f"; lowest on the way {_losses(lowest)}"
     cells = [method["title"], setting, steps, text]
     if target:
         cells.append(_spread(list(seconds_to(method, target).values()), ".3g"))
@@ -132,10 +164,17 @@ def _verdict(method: dict[str, Any], ours: dict[str, Any], target: float | None,
     return f"ours ahead in {ahead} of {len(shared)}"
 
 
-def _spread(values: list[float], form: str) -> str:
-    middle, low, high = statistics.median(values), min(values), max(values)
-    text = f"{middle:{form}}" if middle < float("inf") else "never"
-    return text if len(values) == 1 or low == high else f"{text} ({low:{form}}-{high:{form}})"
+def _losses(values: list[float]) -> str:
+    return _spread(values, ".4g", "diverged")
+
+
+def _spread(values: list[float], form: str, infinite: str = "never") -> str:
+    """Median and range, with a word for what is infinite."""
+    middle, low, high = (
+        f"{value:{form}}" if value < float("inf") else infinite
+        for value in (statistics.median(values), min(values), max(values))
+    )
+    return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def _products_table(products: dict[str, Any]) -> str:
@@ -173,18 +212,21 @@ def draw(results: dict[str, Any], path: Path) -> None:
     problems = results.get("problems", {})
     if not problems:
         return
-    figure = Figure(figsize=(max(4.6 * len(problems), 6.5), 3.8), layout="constrained")
-    for axes, (_name, problem) in zip(
-        figure.subplots(1, len(problems), squeeze=False)[0], problems.items(), strict=True
-    ):
+    columns = min(len(problems), MOST_COLUMNS)
+    rows = math.ceil(len(problems) / columns)
+    figure = Figure(figsize=(max(4.6 * columns, 6.5), 3.3 * rows + 0.7), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for problem, axes in zip(problems.values(), panels, strict=False):
         _panel(axes, problem)
+    for axes in panels:
+        axes.set_visible(False)
     handles = {key: method for problem in problems.values() for key, method in problem["methods"].items()}
     lines = [axes.plot([], [], color=COLOURS[key])[0] for key in handles]
     figure.legend(
         lines,
         [method["title"] for method in handles.values()],
         loc="outside lower center",
-        ncols=min(3, 1 + len(problems)),
+        ncols=min(4, 1 + columns),
         frameon=False,
         fontsize=8,
     )
@@ -198,11 +240,15 @@ def _panel(axes: Any, problem: dict[str, Any]) -> None:
             points = [(t, loss) for t, loss in run["points"] if loss is not None and t > 0]
             if not points:
                 continue
-            axes.plot(*zip(*points, strict=True), color=COLOURS[key], linewidth=1.2, alpha=0.85)
+            width = 2.0 if key == OURS[0] else 1.1
+            axes.plot(*zip(*points, strict=True), color=COLOURS[key], linewidth=width, alpha=0.85)
             lowest = min(lowest, min(loss for _, loss in points))
             # the top of the panel is where the methods are after a tenth of the time
             highest = max(highest, max((loss for t, loss in points if t > points[-1][0] / 20), default=0))
     axes.set(xscale="log", xlabel="CPU seconds", ylabel=problem["unit"])
-    axes.set_ylim(0.97 * lowest, 1.1 * min(highest, 4 * lowest if lowest > 1 else highest))
+    if highest > DECADES * lowest > 0:
+        axes.set(yscale="log", ylim=(0.8 * lowest, 1.2 * highest))
+    else:
+        axes.set_ylim(0.97 * lowest, 1.1 * min(highest, 4 * lowest if lowest > 1 else highest))
     axes.set_title(problem["title"].split(",")[0], fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

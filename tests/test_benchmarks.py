@@ -161,3 +161,117 @@ def test_the_costs_of_a_collection_are_the_measured_ones_in_proportion_to_the_cl
     stage = scale.Stage("", "train", "m", 5)
     assert stage.core_hours(measured, 2) == pytest.approx(4 * 200 / 10 * 2 * 0.01)
     assert stage.memory_gigabytes(measured, small, clips=1000, tracks=5000) == pytest.approx(1 + 5 * 2)
+
+
+@pytest.fixture
+def races(benchmark, tmp_path, monkeypatch, one_thread):
+    """Runs benchmarks/hf.py with a command line; results and parts are in a temporary folder."""
+    hf = benchmark("hf")
+
+    def run(*arguments):
+        files = ["--parts", str(tmp_path), "--results", str(tmp_path / "hf.json")]
+        monkeypatch.setattr(sys, "argv", ["hf.py", *files, *arguments])
+        hf.main()
+        written = tmp_path / "hf.json"
+        return json.loads(written.read_text()) if written.exists() else None
+
+    return run
+
+
+@pytest.mark.parametrize("problem", ["images", "convolutions", "tokens"])
+def test_methods_start_from_the_same_weights_and_the_first_step_of_ours_lowers_the_loss(
+    problem, benchmark, one_thread
+):
+    run = benchmark("hf_methods").Run
+    ours = run(problem, "kronecker_hessian_free", "", 0)
+    assert run(problem, "adam", "0.01, batch 20", 0).points == ours.points
+    ours.until(0.01)
+    assert ours.steps == 1
+    assert ours.points[-1][1] < ours.points[0][1]
+
+
+def test_the_entropy_of_the_tokens_is_that_of_the_hidden_markov_model(benchmark):
+    # log-likelihood under the model that made them, by the forward algorithm written out state by state
+    problems = benchmark("hf_problems")
+    sequences, entropy = problems.hidden_markov()
+    transitions, emissions = problems.hidden_markov_model()
+    likelihoods = []
+    for sequence in sequences[:500].tolist():
+        joint = [row[sequence[0]] / len(emissions) for row in emissions]
+        first = sum(joint)
+        for symbol in sequence[1:]:
+            joint = [
+                emissions[state][symbol]
+                * sum(p * row[state] for p, row in zip(joint, transitions, strict=True))
+                for state in range(len(emissions))
+            ]
+        likelihoods.append((math.log(first) - math.log(sum(joint))) / (len(sequence) - 1))
+    assert sum(likelihoods) / len(likelihoods) == pytest.approx(entropy, abs=0.03)
+
+
+@pytest.fixture
+def tuned_adam(tmp_path):
+    """A finished tuning of Adam on the digits; the settings that were left behind had looked better."""
+    grid = [
+        f"{rate}, batch {batch}"
+        for rate in (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+        for batch in (20, 100, 500)
+    ]
+    results = {setting: {"share": 1 / 9, "seconds": 1.0, "loss": 1.0} for setting in grid}
+    results["0.01, batch 100"] = {"share": 1.0, "seconds": 9.0, "loss": 15.0}
+    results["0.03, batch 20"] = {"share": 1.0, "seconds": 9.0, "loss": 16.0}
+    (tmp_path / "digits-adam-tuning.json").write_text(json.dumps(results))
+
+
+SHORT = ("--only", "digits", "--seconds", "0.1", "--methods", "adam")
+
+
+def test_starts_that_were_raced_one_by_one_are_gathered_with_the_tuned_setting(races, tuned_adam):
+    for seed in "01":
+        assert races(*SHORT, "--seed", seed) is None  # results are written by gathering alone
+    gathered = races("--gather", "--only", "digits")["problems"]["digits"]
+    assert {seed: run["setting"] for seed, run in gathered["methods"]["adam"]["runs"].items()} == {
+        "0": "0.01, batch 100",
+        "1": "0.01, batch 100",
+    }
+    assert gathered["machine"]["torch"]
+
+
+def test_runs_of_two_machines_are_neither_gathered_nor_taken_up(races, tuned_adam, tmp_path):
+    for seed in "01":
+        races(*SHORT, "--seed", seed)
+    part = tmp_path / "digits-adam-1.json"
+    run = json.loads(part.read_text())
+    run["machine"]["processor"] = "another"
+    part.write_text(json.dumps(run))
+    with pytest.raises(SystemExit, match="of one machine"):
+        races("--gather", "--only", "digits")
+    with pytest.raises(SystemExit, match="to be taken up here"):
+        races(*SHORT, "--seed", "1")
+
+
+def test_a_start_without_a_tuned_setting_is_not_raced(races):
+    with pytest.raises(SystemExit, match="needs a setting of adam"):
+        races(*SHORT, "--seed", "0")
+
+
+def test_milestones_say_in_how_many_starts_ours_is_below_every_rival(benchmark):
+    def method(*losses):
+        runs = {
+            str(seed): {"points": [[0, 9.0], [9, loss]], "setting": "", "seconds": 9, "steps": 1}
+            for seed, loss in enumerate(losses)
+        }
+        return {"title": "", "tuning": {}, "runs": runs}
+
+    problem = {
+        "budget_seconds": 10,
+        "methods": {
+            "kronecker_hessian_free": method(1.0, 3.0),
+            "hessian_free": method(0.1, 0.1),
+            "adam": method(2.0, 2.0),
+            "sgd": method(2.0, float("inf")),
+        },
+    }
+    lines = benchmark("hf_report")._milestones("tokens", problem)
+    assert lines[-1].endswith("| 1 of 2 |")
+    assert "| 2 (1-3) |" in lines[3]
