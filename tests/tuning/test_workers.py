@@ -188,6 +188,18 @@ def test_trials_that_fail_one_after_another_end_the_command_with_the_reason(make
     assert running(study_of(job)) == []
 
 
+def test_a_trial_next_door_to_three_failures_is_trained_to_its_end(make_job, tmp_path):
+    (tmp_path / "meeting").mkdir()
+    papers = 0.01  # the first trial's rate: the only one that trains, for longer than the others take to fail
+    does = {"error": "no", "spared_rate": papers, "epoch_seconds": 0.3, "meeting": str(tmp_path / "meeting")}
+    job = make_job(workers=2, does=does)
+    with pytest.raises(UserError, match="3 trials failed one after another"):
+        conduct(job, 30)
+    first, *others = study_of(job).trials
+    assert first.state is TrialState.COMPLETE
+    assert [trial.state for trial in others] == [TrialState.FAIL] * 3
+
+
 def test_workers_that_die_one_after_another_end_the_command_with_the_reason(make_job):
     job = make_job(workers=2, does={"dies": True})
     with pytest.raises(UserError, match="a worker process died while at work on tune"):
