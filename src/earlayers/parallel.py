@@ -357,7 +357,11 @@ def _work(
     function: Callable[[Item], Result], item: Item, name: str, note: Path, level: int, folder: Path
 ) -> Result:
     """Run in a worker: leave a note of who works on what, so that the parent can name it should this die."""
+    from tqdm import tqdm
+
     _end_with_parent()
+    # tqdm's own is a semaphore, of which Python would warn that it leaks when Ctrl-C ends the worker
+    tqdm.set_lock(threading.RLock())
     # the worker may have served other items before, and been born in another folder: paths are relative
     os.chdir(folder)
     logging.basicConfig(level=level, format=f"{name}: %(message)s", force=True)
