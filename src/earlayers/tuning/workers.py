@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,9 +129,6 @@ def run_trial(task: Task) -> None:
     Args:
         task: what to run.
     """
-    # Ctrl-C is for the command alone, which ends the workers; on a cluster a trial is a thread
-    if threading.current_thread() is threading.main_thread() and not task.command.endswith(f":{os.getpid()}"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     study, objective = _opened(task)
     if _last_failures(study, task.command):
         return
