@@ -10,7 +10,7 @@ import copy
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -146,7 +146,7 @@ class Params(Settings):
             for name in getattr(self, field):
                 if name not in self.datasets:
                     yield (field,), f"names {name!r}; datasets has {', '.join(self.datasets)}"
-        lists: dict[tuple[str, ...], list[Any]] = {
+        lists: dict[tuple[str, ...], Sequence[str | int]] = {
             ("learn_on",): self.learn_on,
             ("transfer_to",): self.transfer_to,
             ("hidden_units",): self.hidden_units,
@@ -161,14 +161,14 @@ class Params(Settings):
                 ("speed", "dataset"),
                 f"names {self.speed.dataset!r}; datasets has {', '.join(self.datasets)}",
             )
-        for section, names in ((("speed", "methods"), self.speed.methods), (("tune",), self.tune)):
-            for name in names:
-                if name not in self.methods:
-                    yield (
-                        (*section, name),
-                        f"is no method; methods has {', '.join(self.methods)}: name one of these, or remove "
-                        "the entry",
-                    )
+        of_speed = [("speed", "methods", name) for name in self.speed.methods]
+        for path in (*of_speed, *(("tune", name) for name in self.tune)):
+            if path[-1] not in self.methods:
+                yield (
+                    path,
+                    f"is no method; methods has {', '.join(self.methods)}: name one of these, or remove "
+                    "the entry",
+                )
         for name in self.handmade.keys() & self.methods.keys():
             yield ("handmade", name), "a method has this name too, and tables could not tell them apart"
         for key, variant in self.variants.items():
