@@ -113,6 +113,8 @@ def test_two_commands_share_a_study_and_end_with_the_exact_number(make_job):
 def test_a_killed_worker_costs_its_trial_a_retry_and_the_study_nothing(make_job, tmp_path):
     job = make_job(workers=2, does={"epoch_seconds": 0.15})
     command, study = begin(job, 8, tmp_path)
+    # a trial has its worker's name before its values
+    wait_until(lambda: all(trial.params.keys() == job.search.space.keys() for trial in running(study)))
     victim = min(workers_at_work(study))
     os.kill(victim, signal.SIGKILL)
     assert command.wait() == 0
