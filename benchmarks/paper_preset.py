@@ -102,7 +102,7 @@ def plan(measured: dict[str, Entry], content: Any, folder: Path) -> dict[str, fl
             if (entry["stage"], entry["hidden_units"]) == ("train", units)
         }
         part["methods"] = {name: value for name, value in part["methods"].items() if name in trained}
-        part["speed"]["methods"] = {}
+        part["speed"]["methods"], part["tune"] = {}, {}
         for name, method in part["methods"].items():
             method["max_epochs"] = trained[name]["epochs"]
             if "cg_max_iterations" in method["optimizer"]:

@@ -24,6 +24,7 @@ from paper_size import watch
 from speed import ONE_THREAD
 from speed_audio import write_clip
 
+from earlayers import params
 from earlayers.files import check_output
 from earlayers.plots.style import QUIET, label, legend_below, panel, styles
 
@@ -56,6 +57,7 @@ def make_project(folder: Path, clips: int) -> None:
     content |= {"transfer_to": [], "handmade": {}, "variants": {}, "tune": {}}
     content["datasets"] = {"scores": content["datasets"]["scores"]}
     content["methods"] = {CELL[0]: content["methods"][CELL[0]] | {"max_epochs": EPOCHS}}
+    params.drop_dangling(content)
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 

@@ -19,6 +19,8 @@ import pandas as pd
 import yaml
 from timing import Row, cpu_seconds, in_turn, row
 
+from earlayers import params
+
 GENRES, CLIPS, SECONDS, RATE_HZ = 4, 16, 10.0, 22_050  # clips of each genre
 COLOUR = 0.12  # how far genres lie apart: so near that clips are mistaken
 UNITS, EPOCHS, BATCH_FRAMES = 50, 30, 20
@@ -81,7 +83,6 @@ def write_project(clips: int, seconds: float, epochs: int) -> None:
     """Sound of genres that are easily mistaken, and params.yaml for this cell, in the current folder."""
     import soundfile
 
-    from earlayers import params
     from earlayers.planning.sample import made_up
 
     chance, lines = np.random.default_rng(0), ["path,genre"]
@@ -104,6 +105,7 @@ def write_project(clips: int, seconds: float, epochs: int) -> None:
         "variants": {},
         "tune": {},
     }
+    params.drop_dangling(content)
     content["audio"] |= {"clip_seconds": seconds}
     # for so many epochs, whatever validation says
     content["methods"]["relu_sgd"] |= {"max_epochs": epochs, "patience": epochs}

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
 
-from earlayers import files, paths  # noqa: E402
+from earlayers import files, params, paths  # noqa: E402
 from earlayers.cells import name_of  # noqa: E402
 from earlayers.reporting.readme import replace_block  # noqa: E402
 from tests.tiny_project import make_data, tiny_params  # noqa: E402
@@ -152,6 +152,7 @@ def write_params(project: Path, methods: Iterable[str]) -> None:
     # long enough that most kills come while epochs are trained
     content["methods"] = {name: every[name] | {"max_epochs": 12, "patience": 12} for name in methods}
     content["variants"] = {}
+    params.drop_dangling(content)
     (project / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import soundfile
 import yaml
 
+from earlayers import params
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -118,6 +120,7 @@ def write_params(folder: Path, **changes: Any) -> None:
     plain = {"layout": "folders", "split": split, "max_bad_fraction": 0.05}
     content["datasets"] = {"mine": plain | changes, "target": plain}
     content |= {"learn_on": ["mine"], "transfer_to": ["target"], "variants": {}}
+    params.drop_dangling(content)
     content["audio"] |= {"clip_seconds": 6.0, "min_seconds": 5.5}
     learn_from_few_frames(content)
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from earlayers import paths
+from earlayers import params, paths
 from earlayers.cells import name_of
 from earlayers.files import write_json
 
@@ -36,6 +36,7 @@ def write_params(folder: Path, **changes: object) -> dict:
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
     content["variants"] = {}
     content |= changes
+    params.drop_dangling(content)
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return content
 

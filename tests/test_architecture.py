@@ -16,7 +16,7 @@ SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "earlayers"
 
 # from the ground up; a name may import what stands in an earlier line, or its own inside
-GROUND = ("errors", "settings", "files", "paths", "parallel")
+GROUND = ("errors", "settings", "files", "paths", "parallel", "decoder_notes")
 SPINE = ("audio", "learning", "genres", "params", "cells", "champion", "plots", "reporting", "stages")
 # each may import the spine; of other annexes only those named, from inside functions
 ANNEXES = {
@@ -28,7 +28,7 @@ ANNEXES = {
     "tuning": ("tracking",),
 }
 # what a stage may import without DVC watching it: it validates, names and records, and changes no result
-UNWATCHED = ("params", "paths", "files", "errors", "settings", "parallel")
+UNWATCHED = ("params", "paths", "files", "errors", "settings", "parallel", "decoder_notes")
 
 
 @cache

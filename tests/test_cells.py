@@ -7,7 +7,7 @@ import yaml
 
 from earlayers import cells
 from earlayers.errors import UserError
-from earlayers.params import Params
+from earlayers.params import Params, drop_dangling
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +19,7 @@ def params():
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
     content["classifiers"] = {"random_forest": content["classifiers"]["random_forest"]}
     content |= {"hidden_units": [50], "learn_on": ["scores"], "transfer_to": ["tunes"], "variants": {}}
+    drop_dangling(content)
     return Params.model_validate(content)
 
 

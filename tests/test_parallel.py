@@ -15,6 +15,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from earlayers import parallel
 from earlayers.errors import UserError
 
+ROOT = Path(__file__).parents[1]
+
 
 def square_slowly_first(number: int) -> int:
     time.sleep(0.2 if number == 0 else 0)
@@ -35,6 +37,10 @@ def die_on_three(number: int) -> int:
 
 def folder_of_work(number: int) -> str:
     return str(Path.cwd())
+
+
+def ctrl_c_is_held_back(number: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def refuse(number: int) -> int:
@@ -107,6 +113,21 @@ def test_the_pool_works_again_after_a_death():
         1,
         4,
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_ctrl_c_reaches_the_parent_alone_from_a_workers_birth_on():
+    # as a process of its own: here the helpers that are started with the first workers may run already
+    script = (
+        "from earlayers.parallel import parallel_map\n"
+        "from tests.test_parallel import ctrl_c_is_held_back as held\n"
+        "print(parallel_map(held, range(4), description='held', processes=2), held(0))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == f"{[True] * 4} False\n"
 
 
 def test_what_the_function_raises_comes_through():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from pathlib import Path
 
@@ -173,6 +174,14 @@ class TestText:
         ),
         ("variants.seed_1.changes", {"training.seed": -1}, "variants.seed_1: training.seed: "),
         ("variants.seed_1.changes", {"variants": {}}, "variants.seed_1.changes: variants names nothing"),
+        ("speed.dataset", "scroes", "speed.dataset: names 'scroes'; datasets has scores, tunes"),
+        (
+            "speed.methods.relu_sdg",
+            {},
+            "speed.methods.relu_sdg: is no method; methods has relu_sgd, relu_sgd",
+        ),
+        ("speed.hidden_units", [50, 50], "speed.hidden_units: lists 50 2 times"),
+        ("tune.relu_sdg", CONTENT["tune"]["relu_sgd"], "tune.relu_sdg: is no method; methods has relu_sgd, "),
         ("variants.seed_1.classifier", "svm", "classifier: names 'svm'; classifiers has random_forest"),
         ("variants.seed_1.changes", {"datasets": {"tunes": CONTENT["datasets"]["tunes"]}}, "names 'scores'"),
         ("tune.relu_sgd.space.activation.x", None, "tune.relu_sgd.space.activation: "),
@@ -196,9 +205,21 @@ def test_what_a_stage_would_refuse_is_refused_at_once_by_its_path(tmp_path, path
     assert words in str(error.value)
 
 
+def test_a_library_that_this_machine_lacks_is_refused_at_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearnex", None)
+    words = (
+        "classifiers.random_forest.library: .*scikit-learn-intelex must be installed.*: write scikit_learn"
+    )
+    with pytest.raises(UserError, match=words):
+        params.validate(CONTENT, "params.yaml")
+    plain = changed("classifiers.random_forest.library", "scikit_learn")
+    assert params.validate(plain, "params.yaml")
+
+
 def test_variants_of_a_dataset_that_is_gone_are_named_with_what_to_do(tmp_path):
     content = changed("datasets", {"mine": CONTENT["datasets"]["scores"]})
     content |= {"learn_on": ["mine"], "transfer_to": []}
+    params.drop_dangling(content)
     with pytest.raises(UserError) as error:
         params.validate(content, "params.yaml")
     assert "variants.seed_1.dataset: names 'scores'; datasets has mine" in str(error.value)

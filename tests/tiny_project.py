@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from earlayers import params
 from tests.helpers import learn_from_few_frames, make_corpus
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,7 @@ def tiny_params() -> dict:
         for name, variant in content["variants"].items()
         if variant["method"] in content["methods"] and not variant.get("handmade")
     }
+    params.drop_dangling(content)
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
     learn_from_few_frames(content)
     content["classifiers"]["random_forest"] |= {

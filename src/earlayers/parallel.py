@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,7 +166,8 @@ def _in_processes(
     try:
         with parallel_config(backend="loky", inner_max_num_threads=1):
             # one item a task: items are few and long, and their lengths differ
-            results = Parallel(n_jobs=workers, batch_size=1, return_as="generator")(tasks)
+            with _interrupts_held():
+                results = Parallel(n_jobs=workers, batch_size=1, return_as="generator")(tasks)
             return list(_progress(results, description, len(items)))
     except BrokenProcessPool as error:
         at_work = [
@@ -175,6 +177,24 @@ def _in_processes(
             f"{description}: a worker process died while at work on {', '.join(at_work) or 'nothing yet'}; "
             "it was killed, or memory ran out: run again, with a smaller EARLAYERS_JOBS if memory is short"
         ) from error
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start workers that never see Ctrl-C, which a terminal sends to them too; here it comes a little later.
+
+    This process ends them. One that is only just starting would print a traceback of Python's start.
+    """
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # Python lets Ctrl-C in where it starts this one
+    # of a Ctrl-C that has waited here joblib would say how many items it costs
+    warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_cluster(
@@ -357,7 +377,11 @@ def _work(
     function: Callable[[Item], Result], item: Item, name: str, note: Path, level: int, folder: Path
 ) -> Result:
     """Run in a worker: leave a note of who works on what, so that the parent can name it should this die."""
+    from tqdm import tqdm
+
     _end_with_parent()
+    # tqdm's own is a semaphore, of which Python would warn that it leaks when Ctrl-C ends the worker
+    tqdm.set_lock(threading.RLock())
     # the worker may have served other items before, and been born in another folder: paths are relative
     os.chdir(folder)
     logging.basicConfig(level=level, format=f"{name}: %(message)s", force=True)

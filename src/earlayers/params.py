@@ -10,7 +10,7 @@ import copy
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -146,10 +146,29 @@ class Params(Settings):
             for name in getattr(self, field):
                 if name not in self.datasets:
                     yield (field,), f"names {name!r}; datasets has {', '.join(self.datasets)}"
-        for field in ("learn_on", "transfer_to", "hidden_units"):
-            for entry, count in Counter(getattr(self, field)).items():
+        lists: dict[tuple[str, ...], Sequence[str | int]] = {
+            ("learn_on",): self.learn_on,
+            ("transfer_to",): self.transfer_to,
+            ("hidden_units",): self.hidden_units,
+            ("speed", "hidden_units"): self.speed.hidden_units,
+        }
+        for place, entries in lists.items():
+            for entry, count in Counter(entries).items():
                 if count > 1:
-                    yield (field,), f"lists {entry!r} {count} times, once is right"
+                    yield place, f"lists {entry!r} {count} times, once is right"
+        if self.speed.dataset not in self.datasets:
+            yield (
+                ("speed", "dataset"),
+                f"names {self.speed.dataset!r}; datasets has {', '.join(self.datasets)}",
+            )
+        of_speed = [("speed", "methods", name) for name in self.speed.methods]
+        for path in (*of_speed, *(("tune", name) for name in self.tune)):
+            if path[-1] not in self.methods:
+                yield (
+                    path,
+                    f"is no method; methods has {', '.join(self.methods)}: name one of these, or remove "
+                    "the entry",
+                )
         for name in self.handmade.keys() & self.methods.keys():
             yield ("handmade", name), "a method has this name too, and tables could not tell them apart"
         for key, variant in self.variants.items():
@@ -380,6 +399,7 @@ def changed(content: Any, variant: Variant, name: str) -> Any:
     }
     for section, keys in kept.items():
         content[section] = {key: content[section][key] for key in keys}
+    drop_dangling(content)
     set_values(content, variant.changes, f"variants.{name}.changes", str(paths.PARAMS))
     after = validate(content, f"variants.{name}")
     for section, keys in kept.items():
@@ -389,6 +409,19 @@ def changed(content: Any, variant: Variant, name: str) -> Any:
                     f"variants.{name}.changes: must leave {section}.{key}, which the variant names"
                 )
     return content
+
+
+def drop_dangling(content: Any) -> None:
+    """Drop from `speed` and `tune` what names methods and datasets that were taken out, which is refused.
+
+    Args:
+        content: of a file of parameters, as nested dictionaries; changed in place.
+    """
+    speed, methods = content["speed"], content["methods"]
+    if speed["dataset"] not in content["datasets"]:
+        speed["dataset"] = next(iter(content["datasets"]))
+    speed["methods"] = {name: values for name, values in speed["methods"].items() if name in methods}
+    content["tune"] = {name: search for name, search in content["tune"].items() if name in methods}
 
 
 def set_values(content: Any, changes: Mapping[str, Any], place: str, source: str) -> None:

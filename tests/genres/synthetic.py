@@ -103,5 +103,7 @@ def write_networks(
         scaler = Scaler.from_sums(table.sums[train["row"]], train["frames"].to_numpy())
         network = Network(table.frames.shape[1], hidden_units, 3, len(table.genres), "relu")
         initialise(network, "he_uniform", torch.Generator().manual_seed(fold))
-        facts = {"dataset": dataset, "fold": fold, "output": output, "genres": table.genres}
+        facts = {"dataset": dataset, "method": cell.split("-")[1], "fold": fold, "output": output}
+        facts |= {"genres": table.genres, "audio": {"sample_rate_hz": 22050}}
+        facts |= {"frames": {"name": "spectrum", "frame_samples": 1024, "hop_samples": 512}}
         save_network(folder / "models" / cell / f"fold_{fold}", network, scaler, facts)

@@ -25,7 +25,8 @@ def test_named_methods_and_sizes_keep_their_values():
     assert part["hidden_units"] == [50]
     assert part["variants"] == {}  # all of them are of relu_sgd, which is gone
     assert part["speed"] == whole["speed"] | {"methods": {"sigmoid_hf": {}}}
-    untouched = set(whole) - {"methods", "hidden_units", "variants", "speed"}
+    assert part["tune"] == {"sigmoid_hf": whole["tune"]["sigmoid_hf"]}
+    untouched = set(whole) - {"methods", "hidden_units", "variants", "speed", "tune"}
     assert {name: part[name] for name in untouched} == {name: whole[name] for name in untouched}
 
 

@@ -90,6 +90,23 @@ PARTED = """
   return getComputedStyle(heading).breakAfter !== "avoid" || heading.matches("h2:has(+ p)") && !stays;
 }).map(heading => heading.textContent)
 """
+# words of tables that are continued on a next line; a name that may break is several texts
+TORN = """
+[...document.querySelectorAll("td, th")].flatMap(cell => {
+  const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), torn = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode, words = /[^\\s\u2013\u2212-]+/g, text = node.textContent;
+    for (let match; (match = words.exec(text)); ) {
+      const range = document.createRange();
+      range.setStart(node, match.index);
+      range.setEnd(node, match.index + match[0].length);
+      const tops = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
+      if (tops.size > 1) torn.push(match[0]);
+    }
+  }
+  return torn;
+})
+"""
 WIDTHS = [360, 420, 768, 1280, 1920]
 
 
@@ -157,6 +174,11 @@ def test_table_1_fits_a_wide_window_without_scrolling(browser, page, width):
         " return box.clientWidth - box.scrollWidth })()"
     )
     assert spare >= 0
+
+
+def test_no_word_of_a_table_is_torn_on_a_phone(browser, page):
+    browser.open(page, width=420)
+    assert browser.value(TORN) == []
 
 
 def test_clips_play_where_the_data_lies_and_a_missing_one_is_called_so(browser, page):

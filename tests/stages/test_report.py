@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 def small_params():
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
+    params.drop_dangling(content)
     content["handmade"] = {name: content["handmade"][name] for name in ("mfcc", "spectrum")}
     content["classifiers"] = {"random_forest": content["classifiers"]["random_forest"]}
     content |= {"hidden_units": [6], "learn_on": ["scores"], "transfer_to": ["tunes"]}

@@ -210,7 +210,8 @@ def test_sync_creates_every_run_once(project):
 def test_a_run_of_a_tried_experiment_is_named_and_tagged_so(project, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "loud-rate")
     tracking.log_cell("train", CELL)
-    assert runs("train")[f"{CELL} (loud-rate)"].data.tags["tried_in"] == "loud-rate"
+    tags = runs("train")[f"{CELL} (loud-rate)"].data.tags
+    assert (tags["tried_in"], tags["group"]) == ("loud-rate", "tried")
 
 
 def test_a_cell_that_its_stage_logged_is_not_logged_again_by_sync(project):
@@ -340,11 +341,25 @@ def test_every_metric_is_described_where_it_is_shown(project):
         assert unsaid == set(), stage
 
 
-def test_rows_of_the_table_are_counted_apart_from_earlier_and_tried_runs(project):
+def test_rows_of_the_table_are_counted_and_grouped_apart_from_earlier_and_tried_runs(project, monkeypatch):
     tracking.sync(progress=False)
+    before = runs("classify")[CLASSIFIED].info.run_id
+    with monkeypatch.context() as patch:
+        patch.setenv("DVC_EXP_NAME", "loud-rate")
+        synthetic.write_classified(CLASSIFIED, window=71.0)
+        tracking.log_cell("classify", CLASSIFIED)
     synthetic.write_classified(CLASSIFIED, window=75.0)
     tracking.sync(progress=False)
-    assert tracking.table_of_runs("classify")[1:] == (2, 1)
+    assert tracking.table_of_runs("classify")[1:] == (2, 2)
+    client = MlflowClient(store.uri())
+    listed = client.search_runs([client.get_experiment_by_name("classify").experiment_id])
+    groups = {(run.info.run_name, run.info.run_id == before): run.data.tags["group"] for run in listed}
+    assert groups == {
+        (CLASSIFIED, False): "table",
+        (CLASSIFIED, True): "earlier",
+        (f"{CLASSIFIED} (loud-rate)", False): "tried",
+        (HANDMADE, False): "table",
+    }
 
 
 def unreachable(uri: str) -> MlflowClient:

@@ -294,7 +294,13 @@ def test_every_figure_is_drawn_and_the_page_needs_no_network(make_job):
     job = make_job(objectives=["accuracy", "seconds"])
     study = run(job, 20)
     both = {"optimization_history", "slice", "parallel_coordinate", "contour", "param_importances"}
-    assert set(figures.draw(study, job)) == both | {"pareto_front"}
+    drawn = figures.draw(study, job)
+    assert set(drawn) == both | {"pareto_front"}
+    lines = drawn["parallel_coordinate"].axes[0].collections[0]
+    brightness = lines.to_rgba(lines.get_array())[:, :3].sum(axis=1)
+    assert np.argmin(brightness) == np.argmax(lines.get_array())  # the best stands out, the worst is pale
+    legend = drawn["optimization_history"].axes[0].get_legend()
+    assert "best so far" in [text.get_text() for text in legend.get_texts()]
     page = figures.page(study, job, summary.summarise(study, job))
     assert page is not None
     assert "<script src=" not in page

@@ -113,6 +113,8 @@ def test_two_commands_share_a_study_and_end_with_the_exact_number(make_job):
 def test_a_killed_worker_costs_its_trial_a_retry_and_the_study_nothing(make_job, tmp_path):
     job = make_job(workers=2, does={"epoch_seconds": 0.15})
     command, study = begin(job, 8, tmp_path)
+    # a trial has its worker's name before its values
+    wait_until(lambda: all(trial.params.keys() == job.search.space.keys() for trial in running(study)))
     victim = min(workers_at_work(study))
     os.kill(victim, signal.SIGKILL)
     assert command.wait() == 0
@@ -186,6 +188,18 @@ def test_trials_that_fail_one_after_another_end_the_command_with_the_reason(make
     with pytest.raises(UserError, match=r"3 trials failed one after another.*RuntimeError: no memory left"):
         conduct(job, 30)
     assert running(study_of(job)) == []
+
+
+def test_a_trial_next_door_to_three_failures_is_trained_to_its_end(make_job, tmp_path):
+    (tmp_path / "meeting").mkdir()
+    papers = 0.01  # the first trial's rate: the only one that trains, for longer than the others take to fail
+    does = {"error": "no", "spared_rate": papers, "epoch_seconds": 0.3, "meeting": str(tmp_path / "meeting")}
+    job = make_job(workers=2, does=does)
+    with pytest.raises(UserError, match="3 trials failed one after another"):
+        conduct(job, 30)
+    first, *others = study_of(job).trials
+    assert first.state is TrialState.COMPLETE
+    assert [trial.state for trial in others] == [TrialState.FAIL] * 3
 
 
 def test_workers_that_die_one_after_another_end_the_command_with_the_reason(make_job):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from earlayers import cells, parallel, params, paths
 from earlayers.audio.datasets import Dataset, Track
 from earlayers.audio.decoding import Unreadable, decode, in_order
+from earlayers.decoder_notes import kept_off_screen
 from earlayers.errors import UserError
 from earlayers.files import write_text
 
@@ -66,7 +67,8 @@ def introduce(name: str, layout: str, *, learn_on: bool, transfer_to: bool, writ
     fewest = _fewest_groups(tracks)
     entry["split"]["folds"] = min(MOST_FOLDS, fewest)
 
-    files = list(in_order(lambda track: look_at(folder, track, before), tracks, threads=parallel.jobs()))
+    with kept_off_screen():
+        files = list(in_order(lambda track: look_at(folder, track, before), tracks, threads=parallel.jobs()))
     yield from described(folder, files, entry["max_bad_fraction"])
     text = added(paths.PARAMS.read_text(encoding="utf-8-sig"), name, entry, learn_on, transfer_to)
     after = _validated(text)

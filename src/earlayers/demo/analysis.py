@@ -53,8 +53,8 @@ def analyse(predictor: Predictor, file: Path, longest_seconds: float) -> Analysi
         TooLong: for more than `longest_seconds`.
     """
     from earlayers.audio.decoding import decode
+    from earlayers.decoder_notes import kept_off_screen
     from earlayers.genres.representations import layer_vectors
-    from earlayers.serving.decoder_notes import kept_off_screen
     from earlayers.serving.prediction import row_of_file
 
     # a second more, so that a file of just the longest length is not taken for one that was cut

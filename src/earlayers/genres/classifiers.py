@@ -5,11 +5,12 @@ To add a classifier is to write one subclass of `Classifier` here, and to name i
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from earlayers.errors import UserError
 from earlayers.settings import Kind, Seed
@@ -18,6 +19,7 @@ Positive = Annotated[int, Field(gt=0)]
 # a tree grown to the end takes 86 bytes a row in memory, measured on 967 000 frames
 TREE_BYTES_PER_ROW = 90
 FORESTS_LIMIT_BYTES = 1 << 30
+NO_INTELEX = "scikit-learn-intelex must be installed for `library: intelex` (x86-64 only), it is not"
 PART_SEED_STEP = 1000  # folds add their number to a seed
 
 
@@ -88,6 +90,13 @@ class RandomForest(Classifier):
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)]
     min_samples_leaf: Positive
     max_samples: Positive | Literal["all"]
+
+    @field_validator("library")
+    @classmethod
+    def _is_installed(cls, library: str) -> str:
+        if library == "intelex" and importlib.util.find_spec("sklearnex") is None:
+            raise ValueError(f"{NO_INTELEX}: write scikit_learn")
+        return library
 
     def build(self, rows: int, seed: int) -> Any:
         """Make an unfitted forest; no tree can draw more than `rows`."""
@@ -186,8 +195,7 @@ def _grow_by_intelex(forest: Any, vectors: np.ndarray, targets: np.ndarray) -> A
         from sklearnex.ensemble import RandomForestClassifier
     except ImportError as error:
         raise UserError(
-            "scikit-learn-intelex must be installed for `library: intelex` (x86-64 only), it is not: "
-            "set `library: scikit_learn` of this classifier in params.yaml"
+            f"{NO_INTELEX}: set `library: scikit_learn` of this classifier in params.yaml"
         ) from error
     # it says twice of every forest that it was fast
     logging.getLogger("sklearnex").setLevel(logging.WARNING)

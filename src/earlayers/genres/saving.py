@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -18,6 +19,8 @@ from earlayers.genres.classifiers import trusted_types
 
 FORMAT = 1
 CLASSIFIER, FACTS = "forest.skops", "forest.json"
+NETWORK = ("network.json", "network.safetensors")
+CHECKSUM = "sha256"  # in forest.json
 _IDENTITY = re.compile(r'(?<="__id__": )\d+|(?<=")\d+(?=\.npy")')
 
 
@@ -29,13 +32,17 @@ class SavedClassifier:
     facts: dict[str, Any]
 
 
-def save_classifier(folder: Path, classifier: Any, facts: Mapping[str, Any]) -> None:
+def save_classifier(
+    folder: Path, classifier: Any, facts: Mapping[str, Any], network: Path | None = None
+) -> None:
     """Write forest.skops and forest.json; the bytes depend on the classifier alone.
 
     Args:
         folder: made where missing.
         classifier: fitted.
         facts: what a reader must know to use it, as JSON.
+        network: folder of the network that it was fitted on; forest.json then holds one checksum over all
+            that decides a label.
 
     Raises:
         TypeError: naming the types that its settings must trust, since it could not be loaded again.
@@ -50,9 +57,26 @@ def save_classifier(folder: Path, classifier: Any, facts: Mapping[str, Any]) -> 
             f"trusted_types of the settings of {type(classifier).__name__} must name every type that a saved "
             f"one holds, missing are {', '.join(sorted(missing))}: add them"
         )
+    content = _without_addresses(archive)
+    facts = {"format": FORMAT, **facts}
+    if network is not None:
+        described = [(network / name).read_bytes() for name in NETWORK]
+        facts[CHECKSUM] = checksum(facts, content, *described)
     with replacing(folder / CLASSIFIER) as temporary:
-        temporary.write_bytes(_without_addresses(archive))
-    write_json(folder / FACTS, {"format": FORMAT, **facts})
+        temporary.write_bytes(content)
+    write_json(folder / FACTS, facts)
+
+
+def checksum(facts: Mapping[str, Any], *files: bytes) -> str:
+    """SHA-256 over the facts of a classifier, but for their own checksum, and over files.
+
+    Args:
+        facts: as in forest.json.
+        files: the content of forest.skops, network.json and network.safetensors.
+    """
+    plain = json.dumps({name: fact for name, fact in facts.items() if name != CHECKSUM}, sort_keys=True)
+    digests = (hashlib.sha256(content).hexdigest() for content in (plain.encode(), *files))
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def load_classifier(folder: Path) -> SavedClassifier:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from earlayers import params
 from earlayers.errors import UserError
 
 GIVEN = ("fault_filtered", "official")  # splits whose folds repeat one partition: fewer are fewer seeds
@@ -39,9 +40,7 @@ def subset(
         cut["variants"] = {
             name: value for name, value in cut["variants"].items() if value["method"] in methods
         }
-        cut["speed"] = cut["speed"] | {
-            "methods": {name: value for name, value in cut["speed"]["methods"].items() if name in methods}
-        }
+        params.drop_dangling(cut)
     if hidden_units:
         cut["hidden_units"] = [units for units in cut["hidden_units"] if units in hidden_units]
     if folds is not None:

@@ -32,6 +32,7 @@ def run() -> str:
     """
     from earlayers.stages import classify, features, frames, split, train
 
+    params.load()  # its own mistakes first, by their place in the file
     content = parameters(params.read())
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)

@@ -283,7 +283,7 @@ def _decode(
     predictor: Predictor, file: Path, longest_seconds: float, most_values: float | None = None
 ) -> Decoded:
     from earlayers.audio.decoding import Unreadable, decode
-    from earlayers.serving.decoder_notes import kept_off_screen
+    from earlayers.decoder_notes import kept_off_screen
 
     if os.path.isdir(file):  # noqa: PTH112
         try:

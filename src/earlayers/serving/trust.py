@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from earlayers.errors import UserError
-from earlayers.genres import checking
+from earlayers.genres import checking, saving
 
 BLOCK_WINDOWS = 64  # worked on at a time: what is needed of an hour then stays within some 30 MB
 LARGEST_BLOCK = 1 << 30  # bytes of the windows that are worked on at a time
@@ -115,6 +115,7 @@ class ForestFacts(_Strict):
     genres: Genres
     windows: _Windows
     network_sha256: Digest
+    sha256: Digest | None = None  # over all that decides a label; forests written before have none
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,12 @@ def check(network: Path, forest: Path) -> Facts:
         raise ValueError(f"{FOREST}: it was fitted on another network, by the checksum of {WEIGHTS}")
     _check_costs(facts.network, facts.forest.windows)
     _check_weights(weights, facts.network)
+    if facts.forest.sha256 is not None:
+        stated = checking.parse(checking.read(forest / FOREST, DECIDING[FOREST]))
+        classifier = checking.read(forest / CLASSIFIER, DECIDING[CLASSIFIER])
+        described = checking.read(network / NETWORK, DECIDING[NETWORK])
+        if facts.forest.sha256 != saving.checksum(stated, classifier, described, weights):
+            raise ValueError(f"{FOREST}: its checksum does not fit what the model's files hold")
     return facts
 
 

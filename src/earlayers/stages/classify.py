@@ -264,4 +264,4 @@ def _keep_fold(task: KeepTask) -> None:
     weights = (task.fold.representation / "network.safetensors").read_bytes()
     # predicting with another fold's network would give labels without any sign that they are wrong
     checksum = {"fold": task.fold.fold, "network_sha256": hashlib.sha256(weights).hexdigest()}
-    save_classifier(task.folder, classifier, {**task.facts, **checksum})
+    save_classifier(task.folder, classifier, {**task.facts, **checksum}, task.fold.representation)

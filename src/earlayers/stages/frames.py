@@ -20,6 +20,7 @@ from earlayers.audio.datasets import Track
 from earlayers.audio.decoding import Decoded, Unreadable, decode, in_order
 from earlayers.audio.framing import FrontEndFunction
 from earlayers.audio.tables import FrameWriter
+from earlayers.decoder_notes import only_ours_on_screen
 from earlayers.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ def run(dataset: str) -> None:
     target = paths.frames(dataset)
     with _naming_a_full_disk(target), files.replacing_folder(target) as temporary:
         with FrameWriter(temporary, front_end.dimensions) as writer:
-            rows = list(_write(writer, tracks, read, front_end))
+            with only_ours_on_screen():
+                rows = list(_write(writer, tracks, read, front_end))
             writer.finish(pd.DataFrame(rows))
         _tell_warnings(folder, rows)
         _refuse_too_many_bad(folder, rows, chosen.max_bad_fraction)

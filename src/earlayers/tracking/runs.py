@@ -94,6 +94,8 @@ def sync(progress: bool = True) -> Counter[str]:
         with store.opened() as opened:
             for cell in tqdm(cells, "runs", unit="cell", disable=None if progress else True):
                 counts[_sync_cell(opened, cell, params)] += 1
+            for stage in STAGES:
+                opened.keep_apart(stage, _rows(stage, params))
             for dataset in champions.datasets(params):
                 registry.register_champion(opened, params, dataset)
             counts["created"] += opened.log_report()
@@ -120,13 +122,11 @@ def table_of_runs(stage: str) -> tuple[str, int, int]:
     """
     with _explained("MLflow is not ready"):
         from earlayers.tracking import store, views
-        from earlayers.tracking.records import gather
 
-        params = parameters.load()
-        cells = [one for one in STAGES[stage](params) if paths.result(one.stage, one.name).exists()]
+        wanted = _rows(stage, parameters.load())
         with store.opened() as opened:
             present = opened.runs(stage)
-            rows = len(present.keys() & {gather(cell, params).fingerprint for cell in cells})
+            rows = len(present.keys() & wanted)
             return views.page(opened.experiment(stage)), rows, len(present) - rows
 
 
@@ -160,6 +160,14 @@ def champion(dataset: str | None = None) -> tuple[str, str] | None:
             commit = tags.get("git_commit", "")[:7]
             words = f"{best.cell.name}, fold {tags['fold']}" + (f", commit {commit}" if commit else "")
             return f"models:/{registry.MODEL}@{registry.alias(params, best.cell.dataset)}", words
+
+
+def _rows(stage: str, params: Params) -> set[str]:
+    """The fingerprints of a stage's results on disk, which are the rows of the table."""
+    from earlayers.tracking.records import gather
+
+    cells = [one for one in STAGES[stage](params) if paths.result(one.stage, one.name).exists()]
+    return {gather(cell, params).fingerprint for cell in cells}
 
 
 def _sync_cell(opened: Store, cell: Cell, params: Params) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ REPORTS = "report"
 # the first one is what the others belong to
 REPORT = ("report.html", "table1.csv", "table1.md", "table2.csv", "table2.md", "claims.json", "variants.json")
 DEFAULT_URI = "sqlite:///mlflow.db"
+GROUP = "group"  # a tag: table, tried or earlier
 # the limits of MLflow's stores
 _METRICS_A_BATCH, _RUNS_A_SEARCH = 1000, 50_000
 _SOURCE, _COMMIT, _PARENT = "mlflow.source.name", "mlflow.source.git.commit", "mlflow.parentRunId"
@@ -109,6 +110,7 @@ class Store:
         # what `dvc exp run` tries is no row of the table, unless its results are kept: then it says so still
         if tried := os.environ.get("DVC_EXP_NAME"):
             tags["tried_in"], name = tried, f"{name} ({tried})"
+        tags[GROUP] = "tried" if tried else "table"
         run = self.client.create_run(experiment, start, tags, name).info.run_id
         self._log(run, record.metrics, record.parameters)
         self._log_datasets(run, record)
@@ -118,6 +120,19 @@ class Store:
         self.client.log_dict(run, record.parameters, "parameters.yaml")
         self.complete(run, record)
         self.client.set_terminated(run, "FINISHED", end)
+
+    def keep_apart(self, stage: str, rows: Collection[str]) -> None:
+        """Tell earlier runs of a stage from those that are rows of the table now; tries stay tries.
+
+        Args:
+            stage: whose runs.
+            rows: the fingerprints of the results on disk.
+        """
+        for fingerprint, run in self.runs(stage).items():
+            group = "table" if fingerprint in rows else "tried" if "tried_in" in run.data.tags else "earlier"
+            if run.data.tags.get(GROUP) != group:
+                self.client.set_tag(run.info.run_id, GROUP, group)
+                self._runs.pop(stage, None)
 
     def mark(self, stage: str, tag: str, value: str, run: str) -> None:
         """Give one run of a stage a tag that no other has with this value."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import optuna
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ ACCURACY = "validation accuracy, %"
 # an importance, or a landscape, from a handful of trials is noise with a picture
 TRIALS_FOR_IMPORTANCES = 16
 TRIALS_FOR_CONTOUR = 10
-HISTORY, SLICE, CURVES = "optimization_history", "slice", "intermediate_values"
+HISTORY, SLICE, CURVES, FRONT = "optimization_history", "slice", "intermediate_values", "pareto_front"
 TITLES = {
     HISTORY: "Accuracy of every trial, and the best so far; dashed: the paper's values",
     CURVES: "Accuracy after every epoch of fold 0, then the mean after every fold",
@@ -34,7 +35,7 @@ TITLES = {
     "parallel_coordinate": "All values of a trial as one line, its accuracy as the colour",
     "contour": "Accuracy over every pair of values",
     "param_importances": "Share of the accuracy's variance that each value explains (fANOVA)",
-    "pareto_front": "Accuracy against processor seconds; the front is what no other trial beats in both",
+    FRONT: "Accuracy against processor seconds; the front is what no other trial beats in both",
 }
 # Optuna's words -> ours, on axes and legends
 WORDS = {
@@ -59,9 +60,6 @@ def wanted(study: Study, job: Job) -> dict[str, dict[str, Any]]:
     if not trials:
         return {}
     target: dict[str, Any] = {"target_name": ACCURACY}
-    if len(job.objectives) > 1:
-        # of one objective it would be taken for a cost: the best would be the palest, and none be marked
-        target["target"] = accuracy
     plots = dict.fromkeys([HISTORY, SLICE, "parallel_coordinate"], target)
     if len(trials) >= TRIALS_FOR_CONTOUR and len(job.search.space) > 1 and not job.on_grid:
         plots["contour"] = target
@@ -72,10 +70,26 @@ def wanted(study: Study, job: Job) -> dict[str, dict[str, Any]]:
         evaluator = FanovaImportanceEvaluator(seed=0)
         plots["param_importances"] = {"target": accuracy, "target_name": ACCURACY, "evaluator": evaluator}
     if len(job.objectives) > 1:
-        plots["pareto_front"] = {"target_names": [ACCURACY, "seconds"]}
+        plots[FRONT] = {"target_names": [ACCURACY, "seconds"]}
     else:
         plots[CURVES] = {}
     return plots
+
+
+def _drawn(study: Study, name: str) -> Study:
+    """What a plot is drawn of: accuracy alone, save for the front.
+
+    Of two objectives Optuna asks for the one to draw, and takes it for a cost: the best trial would be the
+    palest, and the best so far would not be marked.
+    """
+    if name == FRONT or len(study.directions) == 1:
+        return study
+    alone = optuna.create_study(direction="maximize")
+    for trial in study.get_trials():
+        if trial.values:
+            trial.values = trial.values[:1]
+        alone.add_trial(trial)
+    return alone
 
 
 def in_words(job: Job) -> dict[str, str]:
@@ -118,7 +132,9 @@ def draw(study: Study, job: Job) -> dict[str, Figure]:
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for name, arguments in wanted(study, job).items():
-            axes = np.ravel(getattr(visualization.matplotlib, f"plot_{name}")(study, **arguments))
+            axes = np.ravel(
+                getattr(visualization.matplotlib, f"plot_{name}")(_drawn(study, name), **arguments)
+            )
             for panel in axes:
                 panel.set_title("")
                 if name == SLICE:
@@ -167,7 +183,7 @@ def page(study: Study, job: Job, content: dict[str, Any]) -> str | None:
     words, paper = in_words(job), paper_trial(study, job)
     parts: list[str] = []
     for name, arguments in wanted(study, job).items():
-        figure = getattr(visualization, f"plot_{name}")(study, **arguments)
+        figure = getattr(visualization, f"plot_{name}")(_drawn(study, name), **arguments)
         figure.update_layout(title=TITLES[name])
         if name == SLICE:
             for axis in figure.select_xaxes():

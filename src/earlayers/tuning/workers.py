@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,7 +96,12 @@ def run_trials(study: Study, job: Job, trials: int, timeout_seconds: float | Non
                 # a trial that runs on another machine may yet fail and come back
                 time.sleep(min(LONGEST_WAIT_SECONDS, job.heartbeat_seconds))
             done = len(spent(study))
-    _check_patience(study, task.command)
+            failures = _last_failures(study, task.command)
+            if failures:
+                raise UserError(
+                    f"{PATIENCE} trials failed one after another, the last one (trial {failures[-1].number}, "
+                    f"{failures[-1].params}) by {failures[-1].user_attrs['error']}"
+                )
 
 
 def _run_round(study: Study, task: Task, places: int, workers: int) -> WorkerDied | None:
@@ -119,17 +123,15 @@ def _run_round(study: Study, task: Task, places: int, workers: int) -> WorkerDie
 def run_trial(task: Task) -> None:
     """Run one trial, unless the study has enough of them; a trial that fails by an error ends well, too.
 
+    After failures one after another it does nothing. It raises no error, for which the worker next door would
+    be ended in the midst of a trial, perhaps one that has no worker's name yet and would count as running.
+
     Args:
         task: what to run.
-
-    Raises:
-        UserError: when the command's last trials all failed.
     """
-    # Ctrl-C is for the command alone, which ends the workers; on a cluster a trial is a thread
-    if threading.current_thread() is threading.main_thread() and not task.command.endswith(f":{os.getpid()}"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     study, objective = _opened(task)
-    _check_patience(study, task.command)
+    if _last_failures(study, task.command):
+        return
     if time.time() >= task.end or len(spent(study)) + len(running(study)) >= task.trials:
         return
     try:
@@ -151,13 +153,11 @@ def _opened(task: Task) -> tuple[Study, Objective]:
     return study, Objective(job, trainer, task.trials, task.command)
 
 
-def _check_patience(study: Study, command: str) -> None:
+def _last_failures(study: Study, command: str) -> list[FrozenTrial]:
+    """The last trials of a command when all of them failed, so many that going on is pointless; else none."""
     ended = [t for t in spent(study) if t.user_attrs.get("worker", "").startswith(f"{command}/")][-PATIENCE:]
-    if len(ended) == PATIENCE and all(trial.state is TrialState.FAIL for trial in ended):
-        raise UserError(
-            f"{PATIENCE} trials failed one after another, the last one (trial {ended[-1].number}, "
-            f"{ended[-1].params}) by {ended[-1].user_attrs['error']}"
-        )
+    failed = len(ended) == PATIENCE and all(trial.state is TrialState.FAIL for trial in ended)
+    return ended if failed else []
 
 
 def _note(study: Study, trial: FrozenTrial) -> None:

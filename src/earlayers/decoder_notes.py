@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
 
 # libmpg123, inside libsndfile, writes to file descriptor 2 and cannot be told not to from here
 NOTES = re.compile(rb"(\[src/libmpg123/|Note: |Warning: )")
 STDERR = 2
+
+
+def _file() -> Any:
+    """A file that the last user closes; in memory where it can be, since disks may be full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("stderr"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 class _Held:
@@ -26,7 +35,7 @@ class _Held:
             self._users += 1
             if self._users == 1:
                 sys.stderr.flush()
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the last user closes it
+                self._file = _file()
                 self._screen = os.dup(STDERR)
                 os.dup2(self._file.fileno(), STDERR)
 
@@ -60,3 +69,27 @@ def kept_off_screen() -> Iterator[None]:
         yield
     finally:
         _held.end()
+
+
+@contextmanager
+def only_ours_on_screen() -> Iterator[None]:
+    """The same for long work of a command, whose log lines and progress bars are shown at once."""
+    ours = sys.stderr
+    try:
+        on_screen = ours.fileno() == STDERR
+    except (AttributeError, OSError):
+        on_screen = False
+    if not on_screen:  # what is ours goes elsewhere already
+        with kept_off_screen():
+            yield
+        return
+    with open(os.dup(STDERR), "w", 1, ours.encoding, ours.errors) as screen, redirect_stderr(screen):
+        handlers = [one for one in logging.getLogger().handlers if getattr(one, "stream", None) is ours]
+        for handler in handlers:
+            handler.setStream(screen)  # type: ignore[attr-defined]
+        try:
+            with kept_off_screen():
+                yield
+        finally:
+            for handler in handlers:
+                handler.setStream(ours)  # type: ignore[attr-defined]
