@@ -22,6 +22,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -259,6 +260,9 @@ def gather(
         files = sorted(parts.glob(f"{problem}-{method}-[0-9]*.json"))
         runs = {file.stem.rsplit("-", 1)[1]: json.loads(file.read_text()) for file in files}
         for file, run in zip(files, runs.values(), strict=True):
+            run["points"] = [
+                [float(f"{n:.6g}") if n is not None else None for n in point] for point in run["points"]
+            ]
             machines.setdefault(json.dumps(run.pop("machine", None)), []).append(file.name)
         if runs:
             methods[method] = {"title": title, "tuning": tunings.get(method, {}), "runs": runs}
@@ -398,7 +402,9 @@ def main() -> None:
         if not whole:
             return
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
-        arguments.results.write_text(json.dumps(results, indent=1) + "\n")
+        # a point of a curve is a line
+        text = re.sub(r"\[\s+([^\s,\]]+),\s+([^\s\]]+)\s+\]", r"[\1, \2]", json.dumps(results, indent=1))
+        arguments.results.write_text(text + "\n")
     hf_report.draw(results, arguments.results.with_suffix(".png"))
     if arguments.results == RESULTS:
         hf_report.update_docs(results)
