@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from earlayers.audio.tables import load_table
 from earlayers.errors import UserError
 from earlayers.genres.saving import load_classifier
 from earlayers.learning.network import load_network
-from earlayers.serving import trust
 from earlayers.stages import classify, features
 from tests.genres import synthetic
 
@@ -124,43 +122,6 @@ def test_the_forest_of_the_best_validated_layer_is_kept_and_gives_the_cells_own_
             of_clip = tracks["path"].to_numpy()[windows["track"]] == row["path"]
             found = [row[f"p_{genre}"] for genre in kept.facts["genres"]]
             np.testing.assert_allclose(found, probabilities[of_clip].mean(axis=0))
-
-
-def swapped(facts: dict) -> dict:
-    return facts | {"genres": facts["genres"][::-1]}
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"network.json": swapped, "forest.json": swapped},
-        {"network.json": lambda facts: facts | {"activation": "tanh"}},
-        {"network.json": lambda facts: facts | {"audio": facts["audio"] | {"sample_rate_hz": 16000}}},
-        {"forest.json": lambda facts: facts | {"windows": {"seconds": 4.0, "hop_seconds": 2.5}}},
-        {"forest.json": lambda facts: facts | {"dataset": "tunes"}},
-    ],
-    ids=["genres", "activation", "rate", "windows", "dataset"],
-)
-def test_one_checksum_covers_all_that_decides_a_label(learned, tmp_path, changes):
-    folder = tmp_path / "model"
-    for place in ("scores-relu_sgd-6", CELL):
-        shutil.copytree(paths.fold(place, 0), folder, dirs_exist_ok=True)
-    trust.check(folder, folder)
-    for name, change in changes.items():
-        files.write_json(folder / name, change(files.read_json(folder / name)))
-    with pytest.raises(ValueError, match="its checksum does not fit what the model's files hold"):
-        trust.check(folder, folder)
-
-
-@pytest.mark.faults
-def test_a_forest_of_the_same_cell_and_another_fold_is_noticed(learned, tmp_path):
-    folder = tmp_path / "model"
-    for place in ("scores-relu_sgd-6", CELL):
-        shutil.copytree(paths.fold(place, 0), folder, dirs_exist_ok=True)
-    shutil.copy(paths.fold(CELL, 1) / "forest.skops", folder)
-    with pytest.raises(ValueError, match="its checksum does not fit"):
-        trust.check(folder, folder)
 
 
 @pytest.mark.slow
