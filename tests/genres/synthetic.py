@@ -30,6 +30,19 @@ def write_params(folder: Path, changes: Mapping[str, Any], source: str = "params
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+def write_trained(folder: Path) -> None:
+    """Write a project whose cell `scores-relu_sgd-6` is trained, and whose forests have ten trees.
+
+    Args:
+        folder: the project, which is the working folder.
+    """
+    trees = {f"classifiers.random_forest.{name}": 10 for name in ("trees", "window_trees")}
+    write_params(folder, trees)
+    write_frames(folder, "scores")
+    write_split(folder, "scores")
+    write_networks(folder, "scores", "scores-relu_sgd-6")
+
+
 def write_frames(
     folder: Path,
     dataset: str,

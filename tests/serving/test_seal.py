@@ -19,11 +19,7 @@ def learned(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("EARLAYERS_JOBS", "1")
-        trees = {f"classifiers.random_forest.{name}": 10 for name in ("trees", "window_trees")}
-        synthetic.write_params(folder, trees)
-        synthetic.write_frames(folder, "scores")
-        synthetic.write_split(folder, "scores")
-        synthetic.write_networks(folder, "scores", "scores-relu_sgd-6")
+        synthetic.write_trained(folder)
         features.run("scores", "relu_sgd", 6)
         classify.run("scores", "relu_sgd", 6, "random_forest")
         yield folder
