@@ -176,7 +176,9 @@ torture: $(STAMP) ## kill trainings, fill disks, ask the server nonsense: docs/r
 	python benchmarks/torture.py $(if $(MINUTES),--minutes $(MINUTES))
 
 # a file's tests share what was expensive to make, so they stay together; files with slow tests come first
-PYTEST = OMP_NUM_THREADS=1 pytest -q --numprocesses $$(nproc) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 pytest -q --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
+# nproc takes OMP_NUM_THREADS for the number of cores where it is set
+CORES = $$(env -u OMP_NUM_THREADS nproc)
 
 test: $(STAMP) ## run all tests, the slow ones too, on all cores
 	$(PYTEST)
