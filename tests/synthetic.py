@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from earlayers import params, paths
 from earlayers.cells import name_of
 from earlayers.files import write_json
+from tests.helpers import as_yaml, read_yaml
 
 ROOT = Path(__file__).parent.parent
-_MENU = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+_MENU = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
 GENRES = ["high", "low", "middle"]
 METHOD, UNITS, FOREST = "relu_sgd", 6, "random_forest"
 CELL = name_of("scores", METHOD, UNITS)
@@ -37,7 +37,7 @@ def write_params(folder: Path, **changes: object) -> dict:
     content["variants"] = {}
     content |= changes
     params.drop_dangling(content)
-    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    (folder / "params.yaml").write_text(as_yaml(content), encoding="utf-8")
     return content
 
 
@@ -129,7 +129,7 @@ def write_models(cell: str = CLASSIFIED, folds: int = 2, layer: str = "2", hidde
     from earlayers.learning.network import Network, save_network
 
     dataset, method, *_ = cell.split("-")
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     for fold in range(folds):
         torch.manual_seed(fold)
         network = Network(513, hidden_units, 3, len(GENRES), "relu")

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
+
+from tests.helpers import read_yaml
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -217,9 +218,7 @@ def test_a_planted_import_of_the_project_is_seen_in_the_optimizer(tmp_path):
 def stages() -> dict[str, dict]:
     """Those of the pipeline, and those of `make variants`."""
     files = [ROOT / name for name in ("dvc.yaml", "variants/dvc.yaml")]
-    return {
-        name: stage for file in files for name, stage in yaml.safe_load(file.read_text())["stages"].items()
-    }
+    return {name: stage for file in files for name, stage in read_yaml(file.read_text())["stages"].items()}
 
 
 @pytest.mark.parametrize("name", sorted(stages()))
@@ -274,7 +273,7 @@ def test_every_dependency_of_a_stage_exists():
 
 
 def test_every_key_of_params_that_a_stage_reads_is_declared():
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = read_yaml((ROOT / "params.yaml").read_text())
     tops = {entry.split(".")[0] for stage in stages().values() for entry in stage.get("params", [])}
     assert tops <= set(content)
     # what no stage lists would change results without a rerun; `tune` alone is read outside the pipeline

@@ -3,18 +3,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from earlayers import cells
 from earlayers.errors import UserError
 from earlayers.params import Params, drop_dangling
+from tests.helpers import read_yaml
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def params():
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = read_yaml((ROOT / "params.yaml").read_text())
     content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
     content["classifiers"] = {"random_forest": content["classifiers"]["random_forest"]}

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import typer
-import yaml
 
 from earlayers import cli
 from earlayers.errors import UserError
 from earlayers.stages import split
+from tests.helpers import read_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -183,5 +183,5 @@ def test_every_stage_of_dvc_has_its_command():
     from tests.test_architecture import ROOT
 
     names = set(typer.main.get_command(cli.app).commands)
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = read_yaml((ROOT / "dvc.yaml").read_text())["stages"]
     assert {name.replace("_", "-") for name in stages} <= names

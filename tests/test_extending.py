@@ -28,7 +28,7 @@ from earlayers.genres.saving import load_classifier, save_classifier
 from earlayers.genres.transforms import Transform
 from earlayers.learning.methods import OptimizerSettings
 from earlayers.stages import classify, features, frames, split, train, transfer
-from tests.helpers import make_corpus, write_params
+from tests.helpers import as_yaml, make_corpus, write_params
 
 GENRES = ("low", "middle", "high")
 BASELINE = {
@@ -153,7 +153,7 @@ def change(section: str, **entries: object) -> None:
     for key in section.split("."):
         place = place[key]
     place.update(entries)
-    paths.PARAMS.write_text(yaml.safe_dump(content, sort_keys=False))
+    paths.PARAMS.write_text(as_yaml(content))
 
 
 def accuracy(stage: str, cell: str, layer: str) -> float:

@@ -117,6 +117,7 @@ def test_an_environment_whose_python_is_gone_is_made_again(clone):
     assert installations(clone) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_eight_at_once_install_once(clone):
     status, said = make(clone, "-j8", "setup", "sync", "lint", "types", "ui")

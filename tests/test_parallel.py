@@ -90,6 +90,7 @@ def test_one_job_holds_libraries_to_one_thread_that_are_loaded_already():
         assert 2 in threads_of_libraries(0)
 
 
+@pytest.mark.slow
 def test_workers_that_are_used_again_work_in_the_folder_of_their_parent(monkeypatch, tmp_path):
     for folder in (tmp_path / "first", tmp_path / "second"):
         folder.mkdir()
@@ -130,6 +131,7 @@ def test_ctrl_c_reaches_the_parent_alone_from_a_workers_birth_on():
     assert done.stdout == f"{[True] * 4} False\n"
 
 
+@pytest.mark.slow
 def test_what_the_function_raises_comes_through():
     with pytest.raises(UserError, match="item 0 must be even"):
         parallel.parallel_map(refuse, [0], description="x", processes=1)

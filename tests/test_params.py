@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from earlayers import params
 from earlayers.errors import UserError
+from tests.helpers import as_yaml, read_yaml
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
 def content():
-    return yaml.safe_load((ROOT / "params.yaml").read_text())
+    return read_yaml((ROOT / "params.yaml").read_text())
 
 
 def load(content, folder):
     file = folder / "params.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(as_yaml(content))
     return params.load(file)
 
 

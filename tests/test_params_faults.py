@@ -8,17 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from earlayers import params
 from earlayers.errors import UserError
+from tests.helpers import read_yaml
 
 pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-CONTENT = yaml.safe_load(TEXT)
+CONTENT = read_yaml(TEXT)
 
 
 def refused(text: str | bytes, folder: Path) -> str:
@@ -85,6 +85,7 @@ class TestText:
         assert "never by tabs" in message
         assert "line " in message
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("text", "words"),
         [

@@ -9,10 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from earlayers import params
-from tests.helpers import learn_from_few_frames, make_corpus
+from tests.helpers import as_yaml, learn_from_few_frames, make_corpus, read_yaml
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = (
@@ -34,7 +32,7 @@ _CACHES = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info", "build
 
 def tiny_params() -> dict:
     """The real params.yaml with clips of 6 s, networks of 6 units, two methods, one baseline."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = read_yaml((ROOT / "params.yaml").read_text())
     content["audio"] |= {"clip_seconds": 6.0, "min_seconds": 5.5}
     content["hidden_units"] = [6]
     content["methods"] = {name: content["methods"][name] for name in ("relu_sgd", "sigmoid_hf")}
@@ -81,7 +79,7 @@ class TinyProject:
         self.write_params(tiny_params())
         make_data(folder / "data")
         outs = [{"path": f"data/{name}", "hash": "md5"} for name in ("scores", "tunes")]
-        (folder / "data.dvc").write_text(yaml.safe_dump({"outs": outs}))
+        (folder / "data.dvc").write_text(as_yaml({"outs": outs}))
         for command in (
             "git init -q",
             "git config user.email test@example.com",
@@ -126,11 +124,11 @@ class TinyProject:
 
     def params(self) -> dict:
         """The content of params.yaml."""
-        return yaml.safe_load((self.folder / "params.yaml").read_text())
+        return read_yaml((self.folder / "params.yaml").read_text())
 
     def write_params(self, content: dict) -> None:
         """Replace params.yaml."""
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        (self.folder / "params.yaml").write_text(as_yaml(content))
 
 
 def stages_run(output: str) -> list[str]:

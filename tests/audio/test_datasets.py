@@ -138,6 +138,7 @@ GTZAN_GENRES = ["blues", "classical", "country", "disco", "hiphop", "jazz", "met
 
 
 class TestGtzan:
+    @pytest.mark.slow
     @pytest.mark.parametrize("place", ["genres/", "genres_original/", "Data/genres_original/", ""])
     @pytest.mark.parametrize("extension", ["au", "wav", "mp3", "ogg"])
     def test_all_thousand_clips_are_listed_wherever_the_copy_puts_them(

@@ -84,6 +84,7 @@ def test_a_cut_header_is_refused(tmp_path):
     assert "no readable sound format" in reason(with_bytes(path, path.read_bytes()[:30]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", FORMATS)
 def test_a_file_cut_within_the_part_that_is_used_is_refused(tmp_path, extension):
     # 8 s cut to about 5.6 s: longer than min_seconds, shorter than the 6 s that are used
@@ -91,6 +92,7 @@ def test_a_file_cut_within_the_part_that_is_used_is_refused(tmp_path, extension)
     assert found.startswith(("truncated: ", "damaged: ")), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", ["wav", "au", "aiff", "ogg", "opus"])
 def test_a_file_cut_behind_the_part_that_is_used_is_used_and_warned_of(tmp_path, extension):
     decoded = decode(shorten(tone_file(tmp_path, extension), 0.7), RATE, 2.0, 1.0)
@@ -98,6 +100,7 @@ def test_a_file_cut_behind_the_part_that_is_used_is_used_and_warned_of(tmp_path,
     assert decoded.warnings[0].startswith("truncated, the part used is whole: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", FORMATS)
 def test_a_whole_file_is_used_without_a_warning(tmp_path, extension):
     decoded = decode(tone_file(tmp_path, extension), RATE, 6.0, 5.0)
@@ -185,6 +188,7 @@ def test_clipping_is_warned_of_with_its_share(tmp_path):
     assert decoded.warnings == (f"clipped: {share:.1f} % of samples at full scale",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extension", "rate_hz", "subtype", "channels"),
     [

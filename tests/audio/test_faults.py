@@ -55,6 +55,7 @@ def reason(path: Path) -> str:
 
 
 class TestStreamsThatDoNotKnowTheirLength:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "rate_hz"), [("OGG", 22050), ("OPUS", 24000)])
     def test_a_chain_of_streams_is_read_as_its_links_are(self, tmp_path, kind, rate_hz):
         links = [content(kind, 2.0 + n, rate_hz, 300.0 * (n + 1)) for n in range(3)]
@@ -113,6 +114,7 @@ class TestHeadersThatClaim:
         path = write(tmp_path / "a.wav", patched(content(), (22, fields[0]), (32, fields[1])))
         assert reason(path) == f"damaged header: {channels} channels, at most 64 are read"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("rate_hz", [1000, 1001, 22049, 22051, 44099, 191_999, 767_999])
     def test_an_odd_rate_costs_a_second_and_gives_its_sound(self, tmp_path, rate_hz):
         path = tmp_path / "a.wav"

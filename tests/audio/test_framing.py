@@ -198,12 +198,14 @@ def import_with(tmp_path, files: dict[str, str]) -> subprocess.CompletedProcess[
     return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_torchaudio_is_imported_without_the_extension_that_cannot_be_loaded(tmp_path):
     loader = "def _load_lib(lib):\n    raise OSError('libanything.so.13: cannot open shared object file')"
     done = import_with(tmp_path, FAKE | {"_extension/utils.py": loader})
     assert done.stdout == "available False\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "error"),
     [

@@ -13,6 +13,8 @@ from earlayers.default_data.notes import UnusablePieceError
 from earlayers.default_data.repertoires import PIANO, Composition, Repertoire
 from earlayers.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 TUNE = "X:1\nT:Test\nM:4/4\nL:1/4\nK:{key}\n|: cdef gabc' | c'bag fedc :|\n"
 CHORALE = Composition("chorale", "A chorale", "bach/bwv269.mxl", voices=4)
 
@@ -56,7 +58,6 @@ def made(made_once, tmp_path, monkeypatch):
     return tmp_path / "made", small(), made_once[1]
 
 
-@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_processes(made, tmp_path, monkeypatch):
     folder, repertoire, _ = made
     monkeypatch.setenv("EARLAYERS_JOBS", "2")

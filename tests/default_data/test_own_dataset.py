@@ -147,11 +147,13 @@ def test_a_wrong_name_is_refused_and_changes_nothing(project, name, status):
     assert Path("params.yaml").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_layout_that_does_not_exist_is_refused_with_the_choices(project, capsys):
     assert main(["init-dataset", "my_music", "--layout", "folder"]) == 2
     assert "layout must be one of 'folders', 'gtzan'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_too_few_files_for_three_folds_are_refused_before_any_is_read(project, capsys, monkeypatch):
     for path in sorted((project / "rock").iterdir())[2:]:
         path.unlink()

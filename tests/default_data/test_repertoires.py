@@ -21,6 +21,8 @@ from earlayers.default_data.repertoires import (
 from earlayers.default_data.soundtracks import PACKAGES
 from earlayers.default_data.tunebook import read_tune
 
+pytestmark = pytest.mark.slow
+
 CARD = Path(__file__).parents[2] / "docs/data_card.md"
 
 
@@ -88,7 +90,6 @@ def melody(score: Score) -> set[tuple[int, ...]]:
     return {tuple(steps[place : place + 8]) for place in range(len(steps) - 7)}
 
 
-@pytest.mark.slow
 def test_pieces_under_different_names_have_different_melodies(offers):
     """Where this fails, the names belong into same_pieces.csv: one piece must not be learned and tested."""
     runs = {
@@ -127,7 +128,6 @@ def test_the_choice_does_not_depend_on_the_order_of_files():
     assert names[0] == names[1]
 
 
-@pytest.mark.slow
 def test_the_data_card_has_the_clips_and_groups_that_are_made(tmp_path, monkeypatch):
     monkeypatch.setenv("EARLAYERS_JOBS", "1")  # workers would render: they do not see what is patched here
     monkeypatch.setattr(building, "render_mp3", lambda *_: b"")

@@ -24,6 +24,7 @@ def two_datasets(tmp_path, monkeypatch):
         synthetic.write_models(cell)
 
 
+@pytest.mark.slow
 def test_each_dataset_has_one_champion_in_the_list_and_it_can_be_asked_for(two_datasets):
     listed = catalogue.choices()
     assert [name for name, choice in listed.items() if choice.champion] == [

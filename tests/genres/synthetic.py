@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from earlayers.audio.scaling import Scaler
 from earlayers.audio.tables import FrameWriter, load_table
 from earlayers.files import write_text
+from tests.helpers import as_yaml, read_yaml
 
 ROOT = Path(__file__).parent.parent.parent
 QUARTERS = ("test", "valid", "train", "train")
@@ -20,14 +20,14 @@ QUARTERS = ("test", "valid", "train", "train")
 
 def write_params(folder: Path, changes: Mapping[str, Any], source: str = "params.yaml") -> None:
     """Copy the project's params.yaml with some values changed; keys are paths joined by dots."""
-    content = yaml.safe_load((ROOT / source).read_text())
+    content = read_yaml((ROOT / source).read_text())
     for path, value in changes.items():
         *parents, last = path.split(".")
         section = content
         for parent in parents:
             section = section[parent]
         section[last] = value
-    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (folder / "params.yaml").write_text(as_yaml(content))
 
 
 def write_trained(folder: Path) -> None:

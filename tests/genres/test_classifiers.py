@@ -59,6 +59,7 @@ def test_trees_grown_by_intelex_make_a_plain_forest_as_good_as_scikit_learns():
     assert abs(np.mean(differences)) < 2
 
 
+@pytest.mark.slow
 def test_intelex_grows_the_same_forest_again_and_skops_carries_it(tmp_path):
     from earlayers.genres.saving import load_classifier, save_classifier
 

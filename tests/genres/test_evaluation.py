@@ -80,6 +80,7 @@ def test_a_table_too_large_for_memory_gives_the_same_votes_and_leaves_no_file(tm
     assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree_bytes", [1 << 24, 1 << 40])
 def test_a_forest_too_large_for_memory_is_grown_in_parts_and_votes_as_the_mean_of_them(
     tmp_path, monkeypatch, tree_bytes

@@ -6,13 +6,13 @@ import copy
 from pathlib import Path
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from earlayers import params
 from earlayers.errors import UserError
 from earlayers.learning.methods import Method
 from earlayers.learning.searches import Search, with_values
+from tests.helpers import as_yaml, read_yaml
 from tests.tuning.conftest import METHOD, RATE, SEARCH
 
 ROOT = Path(__file__).parents[2]
@@ -51,20 +51,20 @@ def test_values_land_at_their_paths_and_nothing_else_changes():
 
 
 def test_a_misspelt_path_is_named_in_the_first_second(tmp_path):
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = read_yaml((ROOT / "params.yaml").read_text())
     space = content["tune"]["relu_sgd"]["space"]
     space["optimizer.learning_rat"] = space[RATE]
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(as_yaml(content))
     with pytest.raises(UserError, match=r"methods\.relu_sgd has no optimizer\.learning_rat"):
         params.load(file)
 
 
 def test_an_end_that_the_method_refuses_is_named(tmp_path):
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = read_yaml((ROOT / "params.yaml").read_text())
     content["tune"]["relu_sgd_dropout"]["space"]["dropout"]["high"] = 1.0
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(as_yaml(content))
     with pytest.raises(UserError, match=r"tune\.relu_sgd_dropout\.space\.dropout: 1\.0: .*less than 1"):
         params.load(file)
 

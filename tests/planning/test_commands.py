@@ -58,6 +58,7 @@ def test_the_whole_file_is_copied_with_its_comments(project):
     assert (project / "params.yaml").read_bytes() == (ROOT / "params.paper.yaml").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_part_is_written_as_valid_parameters(project):
     words = "--methods relu_sgd --methods sigmoid_hf --hidden-units 50 --folds 2"
     assert cli.main(["paper-params", *words.split()]) == 0

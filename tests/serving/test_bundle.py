@@ -236,11 +236,13 @@ def refused_in_memory(match: str) -> None:
 ZEROS = bytes(80_000_000)  # 80 kB when deflated
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_before_it_is_unpacked(project):
     pack(members() | {"model_card.md": ZEROS})
     refused_in_memory(r"model_card.md may hold 1048576 bytes, found 80000000")
 
 
+@pytest.mark.slow
 def test_a_bomb_that_lies_about_its_size_is_not_unpacked_further(project):
     pack(members() | {"model_card.md": ZEROS})
     archive = Path(BUNDLE).read_bytes()
@@ -248,6 +250,7 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked_further(project):
     refused_in_memory("Bad CRC-32")
 
 
+@pytest.mark.slow
 def test_a_bomb_inside_the_forest_s_own_zip_is_refused(project):
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:

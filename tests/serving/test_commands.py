@@ -28,6 +28,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_predictions_are_a_csv_file_with_a_row_a_file(project, caplog):
     with caplog.at_level(logging.INFO):
         commands.predict(["good.wav", "bad.wav"], out="out/table.csv")
@@ -59,6 +60,7 @@ def test_features_are_a_parquet_file_with_an_array_a_layer(project):
     assert table["error"][1].startswith("no readable sound format")
 
 
+@pytest.mark.slow
 def test_not_one_readable_file_is_an_error_after_the_table_is_written(project):
     with pytest.raises(UserError, match="not one of 1 files could be read"):
         commands.predict(["bad.wav"])

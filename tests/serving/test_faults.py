@@ -53,6 +53,7 @@ def put(project: Path, *files: Path) -> None:
         file.write_bytes((project / "clip.wav").read_bytes())
 
 
+@pytest.mark.slow
 def test_every_file_of_a_folder_gets_a_row(project, music, tmp_path):
     put(project, *(music / f"a{ending}" for ending in (".wav", ".caf", ".w64", ".aifc", ".mp2", ".WAV")))
     put(project, tmp_path.parent / f"{tmp_path.name}-linked/far.wav")

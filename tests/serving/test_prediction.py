@@ -232,6 +232,7 @@ def test_audio_settings_that_do_not_fit_the_weights_are_refused(project):
         prediction.predict(["clip.wav"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("array", "value"), [("children_left", 10_000), ("children_right", 0), ("feature", 99)]
 )

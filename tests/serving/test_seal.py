@@ -9,6 +9,8 @@ from earlayers.serving import trust
 from earlayers.stages import classify, features
 from tests.genres import synthetic
 
+pytestmark = pytest.mark.slow
+
 CELL = "scores-relu_sgd-6-random_forest"
 
 

@@ -154,6 +154,7 @@ def nested_without_end(schema, content):
     content["schema.json"] = b"[" * 500_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -192,6 +193,7 @@ def test_a_wrapper_around_an_evil_forest_is_refused(model, capsys):
     assert "a tree must be part of a forest" in refusal(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["network.json", "forest.json"])
 @pytest.mark.parametrize(
     ("content", "words"),
@@ -211,6 +213,7 @@ def test_facts_that_are_none_are_refused(model, capsys, name, content, words):
     assert name in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "facts", "words"),
     [

@@ -38,6 +38,7 @@ def learned(project):
     )
 
 
+@pytest.mark.slow
 def test_a_learned_cell_is_classified_by_every_layer_both_ways(learned, project):
     result, predictions = learned
     assert {
@@ -132,6 +133,7 @@ def test_the_same_files_come_out_byte_for_byte_a_second_time(learned):
     assert [file.read_bytes() for file in written] == before
 
 
+@pytest.mark.slow
 def test_a_baseline_has_one_layer_called_input_and_no_network(project):
     features.run_handmade("scores", "spectrum")
     classify.run_handmade("scores", "spectrum", "random_forest")

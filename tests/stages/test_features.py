@@ -25,6 +25,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_window_vectors_are_means_and_variances_of_each_networks_layers(project):
     synthetic.write_networks(project, "scores", CELL)
     features.run("scores", "relu_sgd", 6)
@@ -45,6 +46,7 @@ def test_window_vectors_are_means_and_variances_of_each_networks_layers(project)
             assert found.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_windows_are_listed_with_their_clip_and_start(project):
     synthetic.write_networks(project, "scores", CELL)
     synthetic.write_params(project, {"windows.seconds": 2.5})

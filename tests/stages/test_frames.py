@@ -52,6 +52,7 @@ def spoil(folder: Path) -> list[str]:
     return ["a/a_03.wav", "b/b_00.wav", "c/c_09.wav", "d/d_05.wav"]
 
 
+@pytest.mark.slow
 def test_the_table_holds_numpys_spectra_of_every_file_in_the_order_of_paths(mine):
     frames.run("mine")
     table = load_table(MINE)
@@ -65,6 +66,7 @@ def test_the_table_holds_numpys_spectra_of_every_file_in_the_order_of_paths(mine
         np.testing.assert_allclose(table.frames[table.rows(track)], expected, rtol=1e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_byte(mine, monkeypatch):
     monkeypatch.setenv("EARLAYERS_JOBS", "1")
     frames.run("mine")
@@ -74,6 +76,7 @@ def test_the_number_of_threads_changes_no_byte(mine, monkeypatch):
     assert contents(MINE) == alone
 
 
+@pytest.mark.slow
 def test_four_bad_files_of_forty_are_named_and_the_others_used(mine, workplace, caplog):
     write_params(workplace, max_bad_fraction=0.1)
     bad = spoil(mine)
@@ -122,6 +125,7 @@ def test_a_genre_of_nothing_but_bad_files_stops_the_run_whatever_is_allowed(mine
     assert not MINE.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("command", ["frames", "data"])
 def test_renamed_files_are_named_by_the_stage_and_by_data(mine, caplog, capsys, command):
@@ -152,6 +156,7 @@ def test_gtzan_with_its_corrupt_clip_gives_all_the_others(workplace, caplog):
     assert "unusable: genres/jazz/jazz.00054.au: no readable sound format" in caplog.text
 
 
+@pytest.mark.slow
 def test_odd_names_give_the_results_of_plain_names(mine, workplace):
     frames.run("mine")
     plain = load_table(MINE)
@@ -165,6 +170,7 @@ def test_odd_names_give_the_results_of_plain_names(mine, workplace):
     assert list(odd.tracks["content_md5"]) == list(plain.tracks["content_md5"])
 
 
+@pytest.mark.slow
 def test_facts_about_the_files_and_copies_are_recorded(mine, caplog):
     soundfile.write(mine / "a/a_00.wav", np.stack([tone(500, 7, 44100)] * 2, axis=1), 44100)
     shutil.copy(mine / "b/b_01.wav", mine / "c/c_01.wav")
@@ -206,6 +212,7 @@ class TestBeforeAnythingIsDecoded:
         make_corpus(workplace / "data/mine", genres=("jazz",), clips=8, seconds=0.1)
         assert "data/mine holds one genre, 'jazz'" in self.refused()
 
+    @pytest.mark.slow
     def test_a_genre_with_fewer_clips_than_folds(self, mine):
         for path in sorted((mine / "b").iterdir())[3:]:
             path.unlink()
@@ -253,6 +260,7 @@ def test_a_run_killed_while_it_writes_leaves_nothing_that_passes_for_a_table(min
     assert [path.name for path in MINE.parent.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_old_table_stays(mine, monkeypatch, capsys):
     frames.run("mine")
     before = contents(MINE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 
 import pytest
-import yaml
 
 from earlayers import cli, params, paths
 from earlayers.errors import UserError
@@ -13,6 +12,7 @@ from earlayers.files import read_json
 from earlayers.learning import fitting
 from earlayers.learning.fitting import fit
 from earlayers.stages import speed, train
+from tests.helpers import as_yaml
 from tests.stages.test_train import FOLDS, project  # noqa: F401 - a fixture
 
 CHANGES = {"optimizer.learning_rate": 0.05, "max_epochs": 2}
@@ -24,9 +24,10 @@ def _changes(project):  # noqa: F811
     content = params.read()
     content["training"]["epoch_fraction"] = 0.5
     content["speed"] |= {"hidden_units": [6], "methods": {"relu_sgd": CHANGES, "sigmoid_hf": {}}}
-    paths.PARAMS.write_text(yaml.safe_dump(content, sort_keys=False))
+    paths.PARAMS.write_text(as_yaml(content))
 
 
+@pytest.mark.slow
 def test_a_cell_says_how_accuracy_grew_with_processor_time_and_keeps_no_network(monkeypatch):
     monkeypatch.setenv("EARLAYERS_TRACKING", "off")
     assert cli.main(["speed", "relu_sgd", "6"]) == 0
@@ -46,12 +47,13 @@ def test_a_cell_says_how_accuracy_grew_with_processor_time_and_keeps_no_network(
     assert not (paths.checkpoints("speed-scores-relu_sgd-6", 0).parent).exists()
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_train_stage_learns_with_the_same_values():
     speed.run("relu_sgd", 6)
     content = params.read()
     content["methods"]["relu_sgd"]["optimizer"]["learning_rate"] = 0.05
     content["methods"]["relu_sgd"]["max_epochs"] = 2
-    paths.PARAMS.write_text(yaml.safe_dump(content))
+    paths.PARAMS.write_text(as_yaml(content))
     train.run("scores", "relu_sgd", 6)
     with paths.curves("scores-relu_sgd-6").open() as file:
         expected = [float(row["valid_accuracy"]) for row in csv.DictReader(file)]
@@ -59,6 +61,7 @@ def test_it_learns_what_the_train_stage_learns_with_the_same_values():
     assert [row["valid_accuracy"] for fold in folds for row in fold["curve"]] == expected
 
 
+@pytest.mark.slow
 def test_folds_that_are_done_are_not_trained_again(monkeypatch):
     epochs = []
 
@@ -80,6 +83,7 @@ def test_folds_that_are_done_are_not_trained_again(monkeypatch):
     assert len(read_json(RESULT)["folds"]) == FOLDS
 
 
+@pytest.mark.slow
 def test_a_method_that_is_not_to_be_timed_is_refused_with_the_choices():
     with pytest.raises(
         UserError, match=r"speed\.methods has no 'sigmoid_sgd'; there are relu_sgd, sigmoid_hf"

@@ -84,6 +84,7 @@ def project(tmp_path, monkeypatch):
     write_split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["relu_sgd_dropout", "sigmoid_hf"])
 def test_a_cell_leaves_networks_results_and_curves(project, method):
     train.run("scores", method, 6)
@@ -121,6 +122,7 @@ def test_an_untrained_network_goes_through_the_stage_as_any_other(project):
     assert len(set(networks(cell))) == FOLDS
 
 
+@pytest.mark.slow
 def test_the_stored_networks_are_those_that_the_curves_tell_of(project):
     from earlayers.learning.network import load_network
 
@@ -196,6 +198,7 @@ def test_a_fold_without_validation_tracks_is_refused(project):
         fold_data(table, split, "fold_1")
 
 
+@pytest.mark.slow
 def test_a_split_of_other_tracks_is_refused(project):
     table, split = load_table(paths.frames("scores")), load_split(paths.split("scores"))
     with pytest.raises(UserError, match="run the split stage again"):

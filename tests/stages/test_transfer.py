@@ -33,6 +33,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_clip_of_the_target_is_tested_once_by_the_windows_of_every_layer(project):
     transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
     result = files.read_json(paths.result("transfer", CELL))
@@ -55,6 +56,7 @@ def test_every_clip_of_the_target_is_tested_once_by_the_windows_of_every_layer(p
         assert sorted(rows["path"]) == sorted(split["path"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("transfer_folds", "network"), [(3, 2), (6, 1)])
 def test_votes_match_a_forest_fitted_by_hand_on_the_networks_of_the_source(project, transfer_folds, network):
     """Fold k of the target is described by network k, of four: fold 5 by network 1."""
@@ -74,6 +76,7 @@ def test_votes_match_a_forest_fitted_by_hand_on_the_networks_of_the_source(proje
     np.testing.assert_allclose(rows[[f"p_{genre}" for genre in table.genres]], truth, atol=0.11)
 
 
+@pytest.mark.slow
 def test_official_parts_are_judged_by_every_network(project):
     synthetic.write_split(project, "tunes", transfer_folds=0)
     transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
@@ -91,6 +94,7 @@ def test_a_dataset_that_is_no_target_is_named(project):
         transfer.run("scores", "tunes", "relu_sgd", 6, "random_forest")
 
 
+@pytest.mark.slow
 def test_a_baseline_is_fitted_and_tested_on_the_folds_of_the_target(project):
     features.run_handmade("tunes", "spectrum")
     transfer.run_handmade("tunes", "spectrum", "random_forest")
@@ -113,6 +117,7 @@ def test_a_baseline_is_fitted_and_tested_on_the_folds_of_the_target(project):
     np.testing.assert_allclose(rows, forest.predict_proba(vectors[~train]), atol=0.11)
 
 
+@pytest.mark.slow
 def test_a_baseline_on_official_parts_has_a_forest_seed_in_every_fold_column(project):
     synthetic.write_split(project, "tunes", transfer_folds=0)
     features.run_handmade("tunes", "spectrum")
@@ -133,6 +138,7 @@ def test_missing_networks_of_the_source_are_asked_for(project):
         transfer.run("scores", "tunes", "relu_sgd", 7, "random_forest")
 
 
+@pytest.mark.slow
 def test_a_target_with_other_frames_is_refused(project, tmp_path):
     synthetic.write_frames(tmp_path / "other", "tunes", bins=9)
     (tmp_path / "build/frames/tunes").rename(tmp_path / "before")

@@ -122,6 +122,7 @@ def test_stages_before_the_first_change_are_linked_and_the_rest_runs(content, tm
     assert (tmp_path / "build/train.json").read_text() == '{"from": "project"}'
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("of", [False, True])
 def test_a_list_of_folds_is_there_where_a_variant_runs(content, workplace, monkeypatch, of):
@@ -208,6 +209,7 @@ def write_cells(item):
             pd.DataFrame(baseline if "mfcc" in step.outputs[-1].stem else rows).to_parquet(step.outputs[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layers", "predicted", "mean"), [("joined", ["low", "low"], 0.0), ("voted", ["high", "low"], 50.0)]
 )

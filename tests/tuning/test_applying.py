@@ -15,6 +15,7 @@ from earlayers.tuning.applying import apply_values, number, read_yaml, write_yam
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["params.yaml", "params.paper.yaml"])
 def test_only_the_lines_of_the_new_values_change_and_keep_their_comments(name):
     before = (ROOT / name).read_text(encoding="utf-8")

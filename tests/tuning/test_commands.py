@@ -161,6 +161,7 @@ def test_the_best_point_of_the_grid_reaches_params_yaml_too(project):
     assert params.load().methods["relu_sgd"].optimizer.learning_rate == 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

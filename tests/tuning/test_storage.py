@@ -41,6 +41,7 @@ def test_a_trial_without_a_sign_of_life_is_given_up_and_queued_again(make_job, m
     assert len(study.trials) == 2
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_died_at_its_birth_is_given_up_too(make_job, monkeypatch):
     job = make_job()
     study = open_study(job)
@@ -53,6 +54,7 @@ def test_a_trial_whose_process_died_at_its_birth_is_given_up_too(make_job, monke
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
+@pytest.mark.slow
 def test_many_first_starters_make_one_store_and_one_first_trial(make_job, tmp_path):
     url = f"sqlite:///{tmp_path / 'new' / 'studies.db'}"
     barrier = threading.Barrier(6)
@@ -67,6 +69,7 @@ def test_many_first_starters_make_one_store_and_one_first_trial(make_job, tmp_pa
     assert [trial.user_attrs for trial in open_study(make_job(storage=url)).trials] == [{"origin": "paper"}]
 
 
+@pytest.mark.slow
 def test_a_study_whose_maker_died_before_the_first_trial_gets_it_later(make_job, monkeypatch):
     monkeypatch.setattr("earlayers.tuning.study.FIRST_TRIAL_SECONDS", 0.5)
     job = make_job()
@@ -74,6 +77,7 @@ def test_a_study_whose_maker_died_before_the_first_trial_gets_it_later(make_job,
     assert [trial.user_attrs for trial in open_study(job).trials] == [{"origin": "paper"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url", ["nonsense", "postgresql+psycopg://me:secret@127.0.0.1:1/none?connect_timeout=1", "foo://x"]
 )
@@ -88,6 +92,7 @@ def test_a_password_is_not_shown():
     assert without_password("sqlite:///a.db") == "sqlite:///a.db"
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_every_worker_is_not_tried_for_ever(make_job):
     study = open_study(make_job())
     for _ in range(3 * RETRIES):

@@ -307,6 +307,7 @@ def test_every_figure_is_drawn_and_the_page_needs_no_network(make_job):
     assert "<link" not in page
 
 
+@pytest.mark.slow
 def test_pictures_and_page_mark_the_papers_values_and_have_titles_to_read(make_job):
     dropout = {"kind": "choice", "choices": [0.5, 0.0], "paper": 0.0}
     search = Search.model_validate(SEARCH | {"space": SEARCH["space"] | {"dropout": dropout}})

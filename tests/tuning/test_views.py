@@ -22,6 +22,7 @@ def finished(make_job):
     return job, study
 
 
+@pytest.mark.slow
 def test_a_trial_shows_its_values_folds_curve_and_why_it_ended(finished):
     job, study = finished
     records = trial_records(study, job)
@@ -40,6 +41,7 @@ def test_a_trial_shows_its_values_folds_curve_and_why_it_ended(finished):
     assert all(record.tags["why"] for record in ended)
 
 
+@pytest.mark.slow
 def test_every_metric_of_searches_and_trials_is_described(finished):
     from earlayers.tracking.views import experiment_tags
 
