@@ -102,8 +102,8 @@ def run(name: str, quick: bool) -> dict[str, Any]:
 
 def write(pieces: dict[str, Any], folder: Path) -> None:
     """Write rows and details; rows that other benchmarks measured are taken from their files."""
-    given = speed_report.given_rows(folder)
-    ordered = {name: pieces[name] for name in PIECES if name in pieces} | given
+    measured = {name: pieces[name] for name in PIECES if name in pieces}
+    ordered = measured | speed_report.given_rows(folder, measured)
     rows = [row for piece in ordered.values() for row in piece["rows"]]
     details = {
         "environment": {

@@ -77,8 +77,35 @@ def test_rows_of_other_benchmarks_come_from_their_files(benchmark, tmp_path):
     measured = {"first_landed": {"seconds": {"repro": 30.0}}, "seconds": {"repro": 10.0}}
     (tmp_path / "pipeline.json").write_text(json.dumps(measured))
     (tmp_path / "paper_size.json").write_text(json.dumps({"peak_anonymous_bytes": 2_000_000_000}))
-    given = benchmark("speed_report").given_rows(tmp_path)
+    given = benchmark("speed_report").given_rows(tmp_path, {})
     assert [given[name]["rows"][0]["ratio"] for name in ("pipeline", "memory")] == [3.0, 4.0]
+    assert "decoding, sgd_50_20, sgd_500_100" in given["table_1"]["left_out"]
+
+
+def test_the_hours_of_table_1_are_stages_of_one_fold_times_the_measured_ratios(benchmark, tmp_path):
+    stages = [
+        {"stage": "frames", "method": "", "hidden_units": 0, "epochs": 0, "cpu_seconds": 3600},  # 1 h, peer 2
+        {
+            "stage": "train",
+            "method": "relu_sgd",
+            "hidden_units": 50,
+            "epochs": 10,
+            "cpu_seconds": 9,
+        },  # 0.2, 1.6
+        {
+            "stage": "train",
+            "method": "relu_sgd",
+            "hidden_units": 500,
+            "epochs": 1,
+            "cpu_seconds": 4.5,
+        },  # 3, 4.5
+        {"stage": "train", "method": "sigmoid_hf", "hidden_units": 50, "epochs": 5, "cpu_seconds": 9999},
+    ]
+    (tmp_path / "paper_size.json").write_text(json.dumps({"peak_anonymous_bytes": 1, "stages": stages}))
+    ratios = {"decoding": 2.0, "sgd_50_20": 8.0, "sgd_500_100": 1.5}
+    pieces = {name: {"rows": [{"ratio": ratio}]} for name, ratio in ratios.items()}
+    row = benchmark("speed_report").given_rows(tmp_path, pieces)["table_1"]["rows"][0]
+    assert (row["ours"], row["peer"]) == (4.2, 8.1)
 
 
 def test_a_missed_target_is_called_missed(benchmark):
