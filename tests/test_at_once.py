@@ -1,4 +1,4 @@
-"""Two runs of the pipeline in one folder."""
+"""Several runs of the pipeline in one folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 import time
 
 import pytest
+import yaml
 
+from earlayers import params
 from earlayers.audio.tables import load_split, load_table
-from tests.tiny_project import TinyProject
+from tests.tiny_project import ROOT, TinyProject, stages_run, tiny_params
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -29,3 +31,23 @@ def test_a_second_repro_is_sent_away_by_dvc_and_harms_nothing(tmp_path):
     assert project.repro("split@scores") == []
     tracks = load_table(tmp_path / "build/frames/scores").tracks
     assert list(load_split(tmp_path / "build/splits/scores.csv")["path"]) == list(tracks["path"])
+
+
+def test_the_documented_commands_train_cells_at_once_and_dvc_lock_holds_each(tmp_path):
+    page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    functions = re.findall(r"^(?:stages|at_once)\(\).*$", page, re.MULTILINE)
+    project = TinyProject(tmp_path)
+    content = tiny_params()
+    menu = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    # cells that cost little more than their start
+    content |= {"methods": {"relu_untrained": menu["methods"]["relu_untrained"]}, "variants": {}}
+    content["hidden_units"] = [2, 3, 4]
+    params.drop_dangling(content)
+    project.write_params(content)
+    project.repro("split@scores")
+    commands = "\n".join(["export EARLAYERS_JOBS=1", *functions, "stages train | at_once"])
+    said = project.run("bash", "-c", commands, tracking="off")
+    cells = [f"train@scores-relu_untrained-{units}" for units in content["hidden_units"]]
+    assert sorted(stages_run(said)) == cells
+    assert set(cells) <= set(yaml.safe_load((tmp_path / "dvc.lock").read_text())["stages"])
+    assert project.repro("train") == []

@@ -162,25 +162,63 @@ def test_plots_open_offline(project):
     assert "http" not in page
 
 
-def test_push_and_pull_carry_data_and_models_to_another_clone(project, tmp_path):
-    project.run("git", "add", ".")
-    project.run("git", "commit", "-qm", "to be carried")
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.scale)])
+def remote(request, tmp_path, monkeypatch):
+    """Where two clones meet: commands that tell DVC."""
+    if request.param == "folder":
+        yield [f"make remote DIR={tmp_path / 'remote'}"]
+        return
+    import boto3
+    from moto.server import ThreadedMotoServer
 
-    def make_remote(folder: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket="shared")
+    yield [
+        "dvc remote add --local --default --force bucket s3://shared/earlayers",
+        f"dvc remote modify --local bucket endpointurl {address}",
+    ]
+    server.stop()
+
+
+def test_push_and_pull_carry_data_and_models_to_another_clone(project, tmp_path, remote):
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-qm", "to be carried", "--allow-empty")
+
+    def set_up(folder: Path) -> None:
         project.stand_in_for_setup(folder)
-        project.run("make", "remote", f"DIR={tmp_path / 'remote'}", folder=folder)
+        for command in remote:
+            project.run(*command.split(), folder=folder)
         assert project.run("git", "status", "--porcelain", folder=folder) == ""
 
-    make_remote(project.folder)
+    set_up(project.folder)
     project.run("dvc", "push")
     clone = tmp_path / "clone"
     project.run("git", "clone", "-q", str(project.folder), str(clone))
-    make_remote(clone)
+    set_up(clone)
     assert not (clone / "data").exists()
     project.run("dvc", "pull", folder=clone)
     for part in ("data", "models", "build/predictions"):
         assert files_of(clone / part) == files_of(project.folder / part)
     assert "up to date" in project.run("dvc", "status", "dvc.yaml", folder=clone)
+
+
+def test_a_clone_with_the_same_cache_computes_no_frames_and_features(project, tmp_path):
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-qm", "to be shared", "--allow-empty")
+    clone = tmp_path / "clone"
+    project.run("git", "clone", "-q", str(project.folder), str(clone))
+    # as where the other has not committed what came out
+    (clone / "dvc.lock").unlink()
+    project.run("dvc", "cache", "dir", "--local", str(project.folder / ".dvc/cache"), folder=clone)
+    project.run("dvc", "checkout", "data.dvc", folder=clone)
+    said = project.run("dvc", "repro", "features_handmade@scores-mfcc", folder=clone)
+    assert stages_run(said) == []
+    for part in ("build/frames/scores", "build/features/scores-mfcc"):
+        assert files_of(clone / part) == files_of(project.folder / part)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

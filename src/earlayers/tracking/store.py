@@ -76,7 +76,8 @@ class Store:
         """The id of a stage's experiment, which is created where it is missing."""
         if self.client.get_experiment_by_name(stage) is None:
             try:
-                self.client.create_experiment(stage)
+                # with its tags: of two clients that add one each, MLflow fails one
+                self.client.create_experiment(stage, tags=views.experiment_tags(stage))
             except MlflowException:
                 log.debug("another machine was faster, or it fails again below", exc_info=True)
         experiment: Any = self.client.get_experiment_by_name(stage)
