@@ -23,7 +23,7 @@ from earlayers import params
 
 GENRES, CLIPS, SECONDS, RATE_HZ = 4, 16, 10.0, 22_050  # clips of each genre
 COLOUR = 0.12  # how far genres lie apart: so near that clips are mistaken
-UNITS, EPOCHS, BATCH_FRAMES = 50, 30, 20
+UNITS, EPOCHS, BATCH_FRAMES = 50, 12, 20
 TARGET = 5.0
 ROOT = Path(__file__).parent.parent
 KEYS = ("noise", "relu_sgd", UNITS)

@@ -9,7 +9,6 @@ from typing import Any
 from earlayers.reporting.readme import replace_block
 
 MEMORY_LIMIT_BYTES, MEMORY_TARGET = 8e9, 1.0
-REPRO_TARGET = 2.0
 # the paper's run: its folds and epochs, and what 500 units, which take most of it, are asked for
 FOLDS, EPOCHS, PLAN_TARGET = 4, 200, 1.3
 # units -> the piece whose first row is an epoch against the peer's; 500 units have larger minibatches alone
@@ -17,30 +16,14 @@ EPOCHS_OF = {50: "sgd_50_20", 500: "sgd_500_100"}
 
 
 def given_rows(folder: Path, pieces: dict[str, Any]) -> dict[str, Any]:
-    """Rows from pipeline.json and paper_size.json, or why there are none.
+    """Rows from paper_size.json, or why there are none.
 
     Args:
         folder: results/benchmarks.
         pieces: what was measured, by its name.
     """
     size = folder / "paper_size.json"
-    return {
-        "pipeline": _pipeline(folder / "pipeline.json"),
-        "memory": _memory(size),
-        "table_1": _table_1(size, pieces),
-    }
-
-
-def _pipeline(file: Path) -> dict[str, Any]:
-    """`dvc repro`: now against `first_landed`, an entry of the same form from when the pipeline landed."""
-    if not file.exists():
-        return {"rows": [], "left_out": f"{file.name} is missing: run benchmarks/pipeline.py"}
-    found = json.loads(file.read_text())
-    if "first_landed" not in found:
-        return {"rows": [], "left_out": f"{file.name} holds no entry `first_landed` to compare with"}
-    before, now = found["first_landed"]["seconds"]["repro"], found["seconds"]["repro"]
-    what = "dvc repro on the default data: its time when the pipeline first landed"
-    return {"rows": [_row(what, now, before, REPRO_TARGET, "s")]}
+    return {"memory": _memory(size), "table_1": _table_1(size, pieces)}
 
 
 def _memory(file: Path) -> dict[str, Any]:

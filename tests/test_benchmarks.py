@@ -70,15 +70,13 @@ def test_a_piece_that_fails_leaves_its_reason_and_the_rows_of_the_others(benchma
     assert json.loads((tmp_path / "speed.json").read_text()) == good["rows"]
     kept = json.loads((tmp_path / "speed_details.json").read_text())["pieces"]
     assert "exit status 2" in kept["windows"]["left_out"]
-    assert "missing" in kept["pipeline"]["left_out"]
+    assert "missing" in kept["memory"]["left_out"]
 
 
 def test_rows_of_other_benchmarks_come_from_their_files(benchmark, tmp_path):
-    measured = {"first_landed": {"seconds": {"repro": 30.0}}, "seconds": {"repro": 10.0}}
-    (tmp_path / "pipeline.json").write_text(json.dumps(measured))
     (tmp_path / "paper_size.json").write_text(json.dumps({"peak_anonymous_bytes": 2_000_000_000}))
     given = benchmark("speed_report").given_rows(tmp_path, {})
-    assert [given[name]["rows"][0]["ratio"] for name in ("pipeline", "memory")] == [3.0, 4.0]
+    assert given["memory"]["rows"][0]["ratio"] == 4.0
     assert "decoding, sgd_50_20, sgd_500_100" in given["table_1"]["left_out"]
 
 
