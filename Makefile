@@ -160,7 +160,7 @@ cluster: $(STAMP) ## start a Dask cluster on this machine, to try: WORKERS= [POR
 	  dask scheduler --host 127.0.0.1 --port $(PORT) --dashboard-address 127.0.0.1:$(DASHBOARD) & \
 	  dask worker tcp://127.0.0.1:$(PORT) --nworkers $(WORKERS) --nthreads 1 --no-dashboard
 
-bench: $(STAMP) ## measure what docs/performance.md promises, and the race on digits (15 minutes; leave the machine alone)
+bench: $(STAMP) ## measure what docs/performance.md promises, and the race on digits (17 minutes; leave the machine alone)
 	python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@# one after the other, each whatever became of the one before; the exit status says if any failed
 	@failed=0; python benchmarks/speed.py || failed=1; \
