@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.helpers import ROOT, reliability_names, write_params
 
 LONGEST = "test_pipeline.py"
+
+# a shell starts what runs in the background deaf to Ctrl-C, and every process of the tests would be so
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

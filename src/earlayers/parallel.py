@@ -212,27 +212,35 @@ def _on_cluster(
         client.subscribe_topic(topic, _log_here)
         call = _Call(topic, logging.getLogger().getEffectiveLevel(), Path.cwd(), _code())
 
-        def submit(number: int) -> Any:
+        def submit(number: int, *, alone: bool) -> Any:
             # as bytes, or the scheduler would have to import what the item is made of
             piece = pickle.dumps((function, items[number]))
-            key = (topic, number)
+            key = (topic, number, int(alone))  # Dask wants words and numbers
             return client.submit(_work_on_cluster, piece, name(items[number]), call, key=key, pure=False)
 
         waiting = iter(range(len(items)))
-        done = as_completed(
-            [submit(number) for number in islice(waiting, at_once)],
-            loop=client.loop,
-            with_results=True,
-            raise_errors=False,
-        )
+        # Dask gives up a piece that waited for a worker which died as soon as the one that ran there
+        suspects: list[int] = []
         results: dict[int, Result] = {}
-        for future, result in _progress(done, description, len(items)):
-            number = future.key[1]
+
+        def more(at_work: int) -> list[Any]:
+            if suspects:
+                return [] if at_work else [submit(suspects.pop(), alone=True)]
+            return [submit(number, alone=at_once == 1) for number in islice(waiting, at_once - at_work)]
+
+        begun = more(0)
+        at_work = len(begun)
+        done = as_completed(begun, loop=client.loop, with_results=True, raise_errors=False)
+        progress = _progress(done, description, len(items))
+        for future, result in progress:
+            _, number, alone = future.key
             if future.status == "finished":
                 results[number] = result
-                done.update([submit(number) for number in islice(waiting, 1)])
             elif future.status == "error" and not isinstance(result[1], KilledWorker):
                 raise result[1].with_traceback(result[2])
+            elif future.status == "error" and not alone:
+                suspects.append(number)
+                progress.total += 1
             elif future.status == "error":
                 raise WorkerDied(
                     f"{description}: every worker process that was at work on {name(items[number])} died, "
@@ -245,6 +253,9 @@ def _on_cluster(
                     f"away with {len(results)} of {len(items)} pieces done: start it again and run again, "
                     "which does what is left where results are kept on the way"
                 )
+            begun = more(at_work - 1)
+            at_work += len(begun) - 1
+            done.update(begun)
     return [results[number] for number in range(len(items))]
 
 
