@@ -39,11 +39,9 @@ def _table_1(file: Path, pieces: dict[str, Any]) -> dict[str, Any]:
     """Hours of the paper's SGD cells, sound to networks: stages of one fold, and the ratios measured."""
     needed = ["decoding", *EPOCHS_OF.values()]
     lacking = [name for name in needed if not pieces.get(name, {}).get("rows")]
-    if lacking or not file.exists():
-        return {
-            "rows": [],
-            "left_out": f"first measure {', '.join([*lacking, *([] if file.exists() else [file.name])])}",
-        }
+    lacking += [file.name] * (not file.exists())
+    if lacking:
+        return {"rows": [], "left_out": f"first measure {', '.join(lacking)}"}
     ratio = {name: pieces[name]["rows"][0]["ratio"] for name in needed}
     ours = peer = 0.0
     for entry in json.loads(file.read_text())["stages"]:

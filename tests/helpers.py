@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ def read_yaml(text: str) -> Any:
 def as_yaml(content: Any) -> str:
     """What `yaml.safe_dump` writes, in the order of the dictionary."""
     return yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[Path]:
+    """The folder as working folder, and one process: for fixtures that a file's tests share."""
+    import pytest  # benchmarks use this file, too
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("EARLAYERS_JOBS", "1")
+        yield folder
 
 
 def searching(examples: int) -> Any:

@@ -6,10 +6,10 @@ import re
 import time
 
 import pytest
-import yaml
 
 from earlayers import params
 from earlayers.audio.tables import load_split, load_table
+from tests.helpers import read_yaml
 from tests.tiny_project import ROOT, TinyProject, stages_run, tiny_params
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -38,7 +38,7 @@ def test_the_documented_commands_train_cells_at_once_and_dvc_lock_holds_each(tmp
     functions = re.findall(r"^(?:stages|at_once)\(\).*$", page, re.MULTILINE)
     project = TinyProject(tmp_path)
     content = tiny_params()
-    menu = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    menu = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
     # cells that cost little more than their start
     content |= {"methods": {"relu_untrained": menu["methods"]["relu_untrained"]}, "variants": {}}
     content["hidden_units"] = [2, 3, 4]
@@ -49,5 +49,5 @@ def test_the_documented_commands_train_cells_at_once_and_dvc_lock_holds_each(tmp
     said = project.run("bash", "-c", commands, tracking="off")
     cells = [f"train@scores-relu_untrained-{units}" for units in content["hidden_units"]]
     assert sorted(stages_run(said)) == cells
-    assert set(cells) <= set(yaml.safe_load((tmp_path / "dvc.lock").read_text())["stages"])
+    assert set(cells) <= set(read_yaml((tmp_path / "dvc.lock").read_text())["stages"])
     assert project.repro("train") == []

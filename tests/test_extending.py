@@ -13,7 +13,6 @@ from typing import ClassVar, Literal
 import pandas as pd
 import pytest
 import torch
-import yaml
 from torch.nn import functional
 
 import earlayers
@@ -28,7 +27,7 @@ from earlayers.genres.saving import load_classifier, save_classifier
 from earlayers.genres.transforms import Transform
 from earlayers.learning.methods import OptimizerSettings
 from earlayers.stages import classify, features, frames, split, train, transfer
-from tests.helpers import as_yaml, make_corpus, write_params
+from tests.helpers import alone_in, as_yaml, make_corpus, write_params
 
 GENRES = ("low", "middle", "high")
 BASELINE = {
@@ -129,12 +128,9 @@ class InTurn(Split):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """Frames, splits and the networks of one method, on a corpus of tones."""
-    folder = tmp_path_factory.mktemp("extended")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("EARLAYERS_JOBS", "1")
+    with alone_in(tmp_path_factory.mktemp("extended")) as folder:
         write_params(folder)
-        paths.PARAMS.write_text(yaml.safe_dump(params.read() | {"hidden_units": [6]}))
+        paths.PARAMS.write_text(as_yaml(params.read() | {"hidden_units": [6]}))
         change("training", hidden_layers=2)
         change("methods.relu_sgd", max_epochs=3)
         for dataset in ("mine", "target"):

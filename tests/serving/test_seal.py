@@ -8,6 +8,7 @@ from earlayers import files, paths
 from earlayers.serving import trust
 from earlayers.stages import classify, features
 from tests.genres import synthetic
+from tests.helpers import alone_in
 
 pytestmark = pytest.mark.slow
 
@@ -17,10 +18,7 @@ CELL = "scores-relu_sgd-6-random_forest"
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     """A learned cell, with its models, in the working folder."""
-    folder = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("EARLAYERS_JOBS", "1")
+    with alone_in(tmp_path_factory.mktemp("project")) as folder:
         synthetic.write_trained(folder)
         features.run("scores", "relu_sgd", 6)
         classify.run("scores", "relu_sgd", 6, "random_forest")

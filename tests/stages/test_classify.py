@@ -12,6 +12,7 @@ from earlayers.genres.saving import load_classifier
 from earlayers.learning.network import load_network
 from earlayers.stages import classify, features
 from tests.genres import synthetic
+from tests.helpers import alone_in
 
 CELL = "scores-relu_sgd-6-random_forest"
 LAYERS = ["1", "2", "3", "all"]
@@ -20,10 +21,7 @@ LAYERS = ["1", "2", "3", "all"]
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project with frames, split and networks in the working folder."""
-    folder = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("EARLAYERS_JOBS", "1")
+    with alone_in(tmp_path_factory.mktemp("project")) as folder:
         synthetic.write_trained(folder)
         yield folder
 
