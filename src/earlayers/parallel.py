@@ -147,6 +147,29 @@ def parallel_map(
         return _in_processes(function, items, description, workers, Path(notes), name)
 
 
+def apart(
+    function: Callable[[Item], Result], item: Item, *, description: str, name: Callable[[Item], str] = str
+) -> Result:
+    """Call a function on one item in another process of this machine, whose death this one outlives.
+
+    Args:
+        function: as of `parallel_map`, or a function inside another one.
+        item: what to call it with.
+        description: of the progress bar.
+        name: what the item is called in errors.
+
+    Returns:
+        The result.
+
+    Raises:
+        WorkerDied: when the process died. What the function raises comes through.
+    """
+    with tempfile.TemporaryDirectory(prefix="earlayers-") as notes:
+        # joblib calls in this process where it may have one alone
+        (result,) = _in_processes(function, [item], description, 2, Path(notes), name)
+    return result
+
+
 def _in_processes(
     function: Callable[[Item], Result],
     items: Sequence[Item],

@@ -1,4 +1,4 @@
-"""The frames stage; rows 1, 7, 10, 11, 13, 17 and 23 of the table of faults."""
+"""The frames stage; rows 1, 7, 10, 11, 13, 17, 21 and 23 of the table of faults."""
 
 from __future__ import annotations
 
@@ -257,6 +257,64 @@ def test_a_run_killed_while_it_writes_leaves_nothing_that_passes_for_a_table(min
     assert not MINE.exists()
     frames.run("mine")
     assert contents(MINE) == undisturbed
+    assert [path.name for path in MINE.parent.iterdir()] == ["mine"]
+
+
+DIES_OF_ONE_CLIP = """
+import os, signal, sys
+from pathlib import Path
+from earlayers import cli
+from earlayers.stages import frames
+
+decode = frames.decode
+def decode_or_die(path, *settings):
+    if path.name == "b_03.wav":
+        with open("deaths", "a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(path, *settings)
+
+frames.decode = decode_or_die
+sys.exit(cli.main(["frames", "mine"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_clip_that_kills_its_process_costs_itself_alone_in_the_next_run(mine, workplace):
+    def run() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", DIES_OF_ONE_CLIP]
+        return subprocess.run(command, stderr=subprocess.PIPE, text=True)
+
+    assert run().returncode == -signal.SIGKILL
+    again = run()
+    assert again.returncode == 0, again.stderr
+    assert (workplace / "deaths").read_text() == "x" * (1 + 3)
+    reason = "3 processes died of it: the decoder crashes, or takes all memory"
+    assert f"unusable: b/b_03.wav: {reason}" in again.stderr
+    files = pd.read_parquet(MINE / "tracks.parquet").set_index("path")
+    assert list(files.index[files["status"] == "bad"]) == ["b/b_03.wav"]
+    assert files.loc["b/b_03.wav", "reason"] == reason
+    assert [path.name for path in MINE.parent.iterdir()] == ["mine"]
+    quarantined = contents(MINE)
+    (mine / "b/b_03.wav").write_bytes(b"")
+    frames.run("mine")
+    for name in ("frames.npy", "sums.npy"):
+        assert quarantined[name] == contents(MINE)[name]
+
+
+@pytest.mark.slow
+def test_a_clip_that_kills_its_process_counts_as_bad_and_is_tried_apart_until_it_is_mended(
+    mine, workplace, caplog
+):
+    write_params(workplace, max_bad_fraction=0.0)
+    command = [sys.executable, "-c", DIES_OF_ONE_CLIP]
+    died, refused = (subprocess.run(command, stderr=subprocess.PIPE, text=True) for _ in range(2))
+    assert died.returncode == -signal.SIGKILL
+    assert refused.returncode == 2
+    assert "1 of 40 files are unusable, max_bad_fraction allows 0" in refused.stderr
+    frames.run("mine")  # by a decoder that does not die
+    assert "tried in a process of its own" in caplog.text
+    assert len(load_table(MINE).tracks) == 40
     assert [path.name for path in MINE.parent.iterdir()] == ["mine"]
 
 

@@ -19,6 +19,7 @@ from earlayers import files, parallel, params, paths
 from earlayers.audio.datasets import Track
 from earlayers.audio.decoding import Decoded, Unreadable, decode, in_order
 from earlayers.audio.framing import FrontEndFunction
+from earlayers.audio.quarantine import quarantined
 from earlayers.audio.tables import FrameWriter
 from earlayers.decoder_notes import only_ours_on_screen
 from earlayers.errors import UserError
@@ -52,10 +53,14 @@ def run(dataset: str) -> None:
         return decode(folder / track.path, audio.sample_rate_hz, audio.clip_seconds, audio.min_seconds)
 
     target = paths.frames(dataset)
-    with _naming_a_full_disk(target), files.replacing_folder(target) as temporary:
+    with (
+        _naming_a_full_disk(target),
+        quarantined(read, tracks, lambda track: track.path, target) as read_or_refuse,
+        files.replacing_folder(target) as temporary,
+    ):
         with FrameWriter(temporary, front_end.dimensions) as writer:
             with only_ours_on_screen():
-                rows = list(_write(writer, tracks, read, front_end))
+                rows = list(_write(writer, tracks, read_or_refuse, front_end))
             writer.finish(pd.DataFrame(rows))
         _tell_warnings(folder, rows)
         _refuse_too_many_bad(folder, rows, chosen.max_bad_fraction)
