@@ -70,11 +70,9 @@ class Adam(OptimizerSettings):
         method = torch.optim.Adam(networks[0].parameters(), lr=self.learning_rate)
         return OneFoldModule(runs[0], networks[0], output, method, self.epoch, chunk_frames=4096)
 
-    def epoch(self, module, frames, targets):
+    def epoch(self, module, rows):
         losses = []
-        for some, genres in zip(
-            frames.split(self.batch_frames), targets.split(self.batch_frames), strict=True
-        ):
+        for some, genres in map(module.part, rows.split(self.batch_frames)):
 
             def closure(some=some, genres=genres):
                 module.method.zero_grad()

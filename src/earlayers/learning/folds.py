@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -83,6 +83,38 @@ class FoldData:
         positions = ((stretch + place) * frames[clip] / taken[clip]).long().minimum(frames[clip] - 1)
         first = (frames.cumsum(0) - frames)[clip]
         return rows[(first + positions).to(rows.device)]
+
+    def shuffled(self, rows: Tensor, group_frames: int | Literal["all"], chance: torch.Generator) -> Tensor:
+        """Frames in an order of chance: of all, or within groups of whole clips, whose order is chance too.
+
+        Groups are read one after the other, so that memory needs to hold the pages of one alone.
+
+        Args:
+            rows: of some clips, clip after clip and in their order.
+            group_frames: of a group, give or take a clip; `all` makes one of all frames.
+            chance: draws everything, on the CPU whatever the device: the order is the same everywhere.
+
+        Returns:
+            The numbers of `rows`, each as often as there, int64.
+        """
+        if group_frames == "all":
+            return rows[torch.randperm(len(rows), generator=chance).to(rows.device)]
+        _, lengths = torch.unique_consecutive(self.clips[rows].cpu(), return_counts=True)
+        clips = torch.randperm(len(lengths), generator=chance)
+        starts, lengths = (lengths.cumsum(0) - lengths)[clips], lengths[clips]
+        # a clip belongs to the group that it begins in
+        _, clips_of_group = torch.unique_consecutive(
+            (lengths.cumsum(0) - lengths) // group_frames, return_counts=True
+        )
+        order = []
+        for some, counts in zip(
+            starts.split(clips_of_group.tolist()), lengths.split(clips_of_group.tolist()), strict=True
+        ):
+            # where in `rows` the group's frames stand
+            first = torch.repeat_interleave(some - (counts.cumsum(0) - counts), counts)
+            places = first + torch.arange(len(first))
+            order.append(places[torch.randperm(len(places), generator=chance)])
+        return rows[torch.cat(order).to(rows.device)]
 
     def with_validation(self) -> FoldData:
         """The fold with its validation frames among those to train on.

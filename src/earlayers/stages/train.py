@@ -127,6 +127,7 @@ def _fit(task: TrainTask, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
         "hidden_layers": training.hidden_layers,
         "seeds": [fold_seed(training.seed, fold) for fold in task.folds],
         "epoch_fraction": training.epoch_fraction,
+        "shuffle_frames": training.shuffle_frames,
         # the first line belongs to the bar over all folds
         "progress": [(f"fold {fold}", fold + 1) for fold in task.folds],
     }
