@@ -213,6 +213,7 @@ def baseline_accuracy(name: str) -> float:
         trees=10,
         window_trees=10,
         training_frames_per_track=5,
+        training_rows="all",
     )
     features.run_handmade("mine", name)
     classify.run_handmade("mine", name, "random_forest")
@@ -235,4 +236,4 @@ def test_a_layout_and_a_split_lead_to_frames_and_folds(project):
 
 
 def shared(frames_per_track: int) -> dict:
-    return {"training_frames_per_track": frames_per_track, "seed": 0}
+    return {"training_frames_per_track": frames_per_track, "training_rows": "all", "seed": 0}

@@ -155,9 +155,6 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
             raise UserError(
                 f"{column} must have tracks to {part} on, found none: see the split in params.yaml"
             )
-    numbers = {genre: number for number, genre in enumerate(table.genres)}
-    targets = np.repeat([numbers[genre] for genre in tracks["genre"]], tracks["frames"])
-    clips = np.repeat(np.arange(len(tracks)), tracks["frames"])
     training = tracks.iloc[parts["train"]]
     scaler = Scaler.from_sums(table.sums[training["row"]], training["frames"].to_numpy())
     rows = {
@@ -166,8 +163,8 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
     }
     return FoldData(
         frames=_shared(table.frames),
-        targets=torch.from_numpy(targets),
-        clips=torch.from_numpy(clips),
+        targets=torch.from_numpy(table.genre_of_frame),
+        clips=torch.from_numpy(table.track_of_frame),
         train_rows=torch.from_numpy(rows["train"]),
         valid_rows=torch.from_numpy(rows["valid"]),
         mean=torch.from_numpy(scaler.mean),
