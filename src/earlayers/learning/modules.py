@@ -246,14 +246,16 @@ class OneFoldModule(FoldsModule):
     @torch.no_grad()
     def score(self, rows: Tensor) -> tuple[float, float]:
         """Mean loss and accuracy, percent, of frames of these numbers, `chunk_frames` at a time."""
-        each, right = [], []
-        for chunk in rows.split(self.chunk_frames):
-            frames, targets = self.part(chunk)
+        # made beforehand: small arrays kept between large ones would scatter what the heap gives back
+        each = self.runs[0].data.frames.new_empty(len(rows))
+        right = torch.empty_like(each, dtype=torch.bool)
+        for start in range(0, len(rows), self.chunk_frames):
+            window = slice(start, start + self.chunk_frames)
+            frames, targets = self.part(rows[window])
             logits = self.answer(frames)
-            each.append(losses(logits, targets, self.output))
-            right.append(logits.argmax(-1) == targets)
-        loss, accuracy = torch.cat(each).mean(dtype=torch.float64), torch.cat(right).double().mean()
-        return loss.item(), 100 * accuracy.item()
+            each[window] = losses(logits, targets, self.output)
+            right[window] = logits.argmax(-1) == targets
+        return each.mean(dtype=torch.float64).item(), 100 * right.double().mean().item()
 
     def after_step(self) -> None:
         """What a kind of module does between the steps of an epoch that has several: here nothing."""

@@ -63,8 +63,8 @@ class FoldTask:
     def window_vectors(self) -> dict[str, np.ndarray | JoinedLayers]:
         """Layer -> vectors of all windows, shape (windows, 2 * units), on disk; a network's also joined."""
         # plain arrays: what a classifier keeps of a memory map would be one, too, and could not be stored
-        vectors = {layer: np.asarray(np.load(file, mmap_mode="r")) for layer, file in self.vectors.items()}
-        return vectors if "input" in vectors else {**vectors, "all": JoinedLayers(list(vectors.values()))}
+        single = {layer: np.asarray(np.load(file, mmap_mode="r")) for layer, file in self.vectors.items()}
+        return {**single, **({} if "input" in single else {"all": JoinedLayers(list(single.values()))})}
 
     def judge_windows(
         self, vectors: np.ndarray | JoinedLayers, learn: Sequence[str], ask: str
