@@ -62,7 +62,7 @@ SAMPLE_SECONDS = 0.01
 # what is read of a process: counted against RLIMIT_DATA, and the part of it that was touched
 DATA, TOUCHED = "VmData:", "RssAnon:"
 # shares of an epoch's frames that are shuffled at once, and seeds of the network
-SHARES, SEEDS = (1, 10, 100), (0, 1, 2)
+SHARES, SEEDS = (1, 2, 10, 100), (0, 1, 2)
 
 
 def make_project(folder: Path, clips: int) -> None:
@@ -233,13 +233,13 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="an empty one for clips and tables, by default temporary")
     parser.add_argument("--shuffle", action="store_true", help="only measure what groups cost in accuracy")
     arguments = parser.parse_args()
-    before = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
     if arguments.shuffle:
-        content = before | {"shuffle": shuffle()}
+        measured: dict[str, Any] = {"shuffle": shuffle()}
     else:
         with tempfile.TemporaryDirectory(prefix="earlayers-memory-") as temporary:
-            content = measure(arguments.folder or Path(temporary), 10**6 * arguments.megabytes)
-        content |= {name: before[name] for name in ("shuffle",) if name in before}
+            measured = measure(arguments.folder or Path(temporary), 10**6 * arguments.megabytes)
+    # each keeps what the other has measured
+    content = (json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}) | measured
     write_json(OUTPUT, content)
     failed = any("failed" in stage for stage in content.get("stages", {}).values())
     if content.get("stages") and not failed:

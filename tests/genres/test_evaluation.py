@@ -112,6 +112,16 @@ def test_training_frames_are_spread_over_each_clip(tmp_path):
     np.testing.assert_array_equal(targets, [0, 0, 0, 2, 2, 2])
 
 
+@pytest.mark.parametrize("count", ["all", 99])
+def test_all_training_frames_or_more_than_there_are_mean_every_frame(tmp_path, count):
+    frames, clips = make_fold()
+    settings = FOREST.model_copy(update={"training_frames_per_track": count})
+    table, targets = training_table(settings, TwoLayers(), frames, clips, np.array([1, 20]), 0, tmp_path)
+    rows = np.r_[clips.rows(1), clips.rows(20)]
+    np.testing.assert_array_equal(table, 2 * frames[rows])
+    np.testing.assert_array_equal(targets, np.repeat(clips.targets[[1, 20]], LENGTHS[[1, 20]]))
+
+
 def test_a_bounded_sample_of_frames_is_drawn_by_the_seed_and_is_what_a_classifier_learns_from(tmp_path):
     frames, clips = make_fold()
     learned = clips.among("train", "valid")

@@ -188,14 +188,15 @@ def training_table(
     Returns:
         The table, float32, shape (rows, units of all layers), and the index of each row's genre.
     """
-    per_clip = settings.training_frames_per_track
-    taken = [evenly_spaced(int(clips.frames[clip]), per_clip) for clip in chosen]
-    counts = np.array([len(indices) for indices in taken])
-    rows = np.concatenate(
-        [clips.first_frames[clip] + indices for clip, indices in zip(chosen, taken, strict=True)]
-    )
-    drawn = settings.drawn(len(rows), seed)
-    rows, targets = rows[drawn], np.repeat(clips.targets[chosen], counts)[drawn]
+    asked, frames_of_clip = settings.training_frames_per_track, clips.frames[chosen]
+    counts = frames_of_clip if asked == "all" else np.minimum(frames_of_clip, asked)
+    ends = counts.cumsum()
+    # drawn before any list of all of them is made
+    drawn = settings.drawn(int(ends[-1]), seed)
+    place = np.searchsorted(ends, drawn, side="right")
+    shares = drawn - (ends - counts)[place]
+    rows = clips.first_frames[chosen][place] + evenly_spaced(shares, frames_of_clip[place], counts[place])
+    targets = clips.targets[chosen][place]
     units = max(columns.stop for columns in representation.columns.values())
     # trees read one column at a time, so columns lie in one piece: the same forest, fitted faster
     columns_first = _zeros((units, len(rows)), np.float32, scratch)
