@@ -69,6 +69,16 @@ def test_groups_of_clips_are_shuffled_by_themselves_and_come_in_an_order_of_chan
     assert sorted(again) == list(range(400))
 
 
+def test_every_group_has_the_genres_in_the_proportion_of_all():
+    (fold,) = make_folds(frames=2000)  # 100 clips, three quarters of one genre
+    targets = (torch.arange(2000) // 20 % 4 == 0).long()
+    (run,) = make_runs([replace(fold, targets=targets, train_rows=torch.arange(2000))])
+    run.shuffle_frames = 400
+    order = order_of([run], 0)
+    for start in range(0, 2000, 400):
+        assert 4 <= targets[order[start : start + 400]].sum() / 20 <= 6
+
+
 @pytest.mark.parametrize("group_frames", [1, 20, 10_000])
 def test_no_size_of_groups_loses_a_frame(group_frames):
     (run,) = make_runs(make_folds(1))

@@ -87,7 +87,8 @@ class FoldData:
     def shuffled(self, rows: Tensor, group_frames: int | Literal["all"], chance: torch.Generator) -> Tensor:
         """Frames in an order of chance: of all, or within groups of whole clips, whose order is chance too.
 
-        Groups are read one after the other, so that memory needs to hold the pages of one alone.
+        Groups are read one after the other, so that memory needs to hold the pages of one alone. Each has the
+        genres in the proportion of all: a group of few would be learned, and the others forgotten.
 
         Args:
             rows: of some clips, clip after clip and in their order.
@@ -100,8 +101,9 @@ class FoldData:
         if group_frames == "all":
             return rows[torch.randperm(len(rows), generator=chance).to(rows.device)]
         _, lengths = torch.unique_consecutive(self.clips[rows].cpu(), return_counts=True)
-        clips = torch.randperm(len(lengths), generator=chance)
-        starts, lengths = (lengths.cumsum(0) - lengths)[clips], lengths[clips]
+        starts = lengths.cumsum(0) - lengths
+        clips = _in_turn(self.targets[rows[starts.to(rows.device)]].cpu(), chance)
+        starts, lengths = starts[clips], lengths[clips]
         # a clip belongs to the group that it begins in
         _, clips_of_group = torch.unique_consecutive(
             (lengths.cumsum(0) - lengths) // group_frames, return_counts=True
@@ -171,6 +173,26 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
         std=torch.from_numpy(scaler.std),
         genres=tuple(table.genres),
     )
+
+
+def _in_turn(genres: Tensor, chance: torch.Generator) -> Tensor:
+    """An order of chance in which every stretch has the genres in the proportion of the whole.
+
+    Args:
+        genres: of each clip, int64, shape (clips,).
+        chance: draws it.
+
+    Returns:
+        Indices of clips, int64, shape (clips,).
+    """
+    clips = torch.randperm(len(genres), generator=chance)
+    drawn = genres[clips]
+    # every genre's clips are spread evenly from 0 to 1, each at random within its share
+    places = torch.rand(len(clips), dtype=torch.float64, generator=chance)
+    for genre in drawn.unique():
+        mine = drawn == genre
+        places[mine] = (torch.arange(int(mine.sum())) + places[mine]) / mine.sum()
+    return clips[places.argsort()]
 
 
 def _rows(table: FrameTable, track: int) -> np.ndarray:
