@@ -2,8 +2,9 @@
 
     python benchmarks/scale.py
 
-reads paper_size.json (1000 clips of 30 s: one in a thousand of a million tracks), speed.json and scaling.json
-in results/benchmarks, and writes the block of docs/scale.md. Nothing is measured here.
+reads paper_size.json (1000 clips of 30 s: one in a thousand of a million tracks), speed.json, scaling.json
+and more_than_memory.json in results/benchmarks, and writes the block of docs/scale.md. Nothing is measured
+here.
 """
 
 from __future__ import annotations
@@ -83,6 +84,29 @@ LARGER = (
 )
 
 
+# stages of more_than_memory.json: orders and samples are bounded there
+BOUNDED = {
+    "train, ReLU + SGD, 50 units": "train scores relu_sgd 50",
+    "train, Kronecker, 50 units": "train scores sigmoid_khf 50",
+    "features, 50 units": "features scores relu_sgd 50",
+    "classify, 50 units": "classify scores relu_sgd 50 random_forest",
+}
+
+
+def bounded_gigabytes(measured: dict[str, Any], title: str, table_bytes: float) -> float:
+    """Memory that a stage touches, what lies above that of few clips growing with the table.
+
+    Args:
+        measured: results/benchmarks/more_than_memory.json.
+        title: of `BOUNDED`.
+        table_bytes: of the collection's frames.
+    """
+    stage = measured["stages"][BOUNDED[title]]
+    start = stage["base_touched_bytes"]
+    grown = (stage["peak_touched_bytes"] - start) / measured["table_bytes"]
+    return (start + max(grown, 0) * table_bytes) / 1e9
+
+
 def read(name: str) -> Any:
     """A file of results/benchmarks."""
     return json.loads((RESULTS / f"{name}.json").read_text())
@@ -91,6 +115,7 @@ def read(name: str) -> Any:
 def block() -> str:
     """The tables of docs/scale.md."""
     size, speed, scaling = read("paper_size"), read("speed"), read("scaling")
+    limited = read("more_than_memory")
     stages, clips = size["stages"], size["clips"]
     frame_bytes = size["frames_bytes"] / (clips - size["of_them_damaged"])
     decoding = next(row["ours"] for row in speed if row["what"] == DECODED) / 4
@@ -123,6 +148,12 @@ def block() -> str:
     for stage in (*CELL, *LARGER):
         memory = partial(stage.memory_gigabytes, stages, scaling["stages"], clips)
         add(f"memory of a worker, {stage.title}", "GB", memory)
+    for title in BOUNDED:
+        add(
+            f"the same with bounded orders and samples, {title}",
+            "GB",
+            lambda tracks, title=title: bounded_gigabytes(limited, title, tracks * frame_bytes),
+        )
     add(
         f"one reading of the frames over a network of {NETWORK_BYTES_A_SECOND / 1e9:g} GB/s",
         "hours",
@@ -130,6 +161,15 @@ def block() -> str:
     )
     broken = {
         title: "; ".join(stage.title for stage in (*CELL, *LARGER) if too_large(stage, tracks)) or "nothing"
+        for title, tracks in COLLECTIONS.items()
+    }
+    broken |= {
+        f"{title}, bounded": "; ".join(
+            stage
+            for stage in BOUNDED
+            if bounded_gigabytes(limited, stage, tracks * frame_bytes) > WORKER_GIGABYTES
+        )
+        or "nothing"
         for title, tracks in COLLECTIONS.items()
     }
     grown = ", ".join(

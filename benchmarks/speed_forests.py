@@ -39,6 +39,7 @@ def settings(trees: int, *, plain: bool, max_samples: int | str = "all") -> Rand
             "min_samples_leaf": 1,
             "max_samples": max_samples,
             "training_frames_per_track": "all",
+            "training_rows": "all",
             "seed": 0,
         }
     )

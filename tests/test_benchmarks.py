@@ -174,6 +174,8 @@ def test_a_training_that_was_cut_is_measured_again_at_a_higher_limit_and_nothing
 def test_the_page_on_scale_says_what_the_measurements_say(benchmark):
     page = (FOLDER.parent / "docs/scale.md").read_text()
     assert benchmark("scale").block() in page
+    measured = benchmark("more_than_memory")
+    assert measured.block(json.loads(measured.OUTPUT.read_text())) in page
 
 
 def test_the_costs_of_a_collection_are_the_measured_ones_in_proportion_to_the_clips(benchmark):

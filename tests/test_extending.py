@@ -69,11 +69,9 @@ class Adam(OptimizerSettings):
         method = torch.optim.Adam(networks[0].parameters(), lr=self.learning_rate)
         return OneFoldModule(runs[0], networks[0], output, method, self.epoch, chunk_frames=4096)
 
-    def epoch(self, module, frames, targets):
+    def epoch(self, module, rows):
         losses = []
-        for some, genres in zip(
-            frames.split(self.batch_frames), targets.split(self.batch_frames), strict=True
-        ):
+        for some, genres in map(module.part, rows.split(self.batch_frames)):
 
             def closure(some=some, genres=genres):
                 module.method.zero_grad()
@@ -211,6 +209,7 @@ def baseline_accuracy(name: str) -> float:
         trees=10,
         window_trees=10,
         training_frames_per_track=5,
+        training_rows="all",
     )
     features.run_handmade("mine", name)
     classify.run_handmade("mine", name, "random_forest")
@@ -233,4 +232,4 @@ def test_a_layout_and_a_split_lead_to_frames_and_folds(project):
 
 
 def shared(frames_per_track: int) -> dict:
-    return {"training_frames_per_track": frames_per_track, "seed": 0}
+    return {"training_frames_per_track": frames_per_track, "training_rows": "all", "seed": 0}

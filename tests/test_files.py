@@ -73,16 +73,27 @@ def test_the_longest_names_are_written(tmp_path, name):
 @pytest.mark.parametrize("shape", [(3, 4), (0, 7), (5,)])
 def test_an_array_is_written_as_numpy_writes_it(tmp_path, shape):
     array = np.random.default_rng(0).random(shape).astype(np.float32)
-    files.write_array(tmp_path / "ours.npy", array)
+    with files.ArrayFile(tmp_path / "ours.npy", shape[1:], "<f4") as written:
+        written.append(array[:2])
+        written.append(array[2:])
     np.save(tmp_path / "numpys.npy", array)
     assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpys.npy").read_bytes()
+
+
+@pytest.mark.parametrize("rows", [np.zeros((2, 3), np.float32), np.zeros((2, 4))])
+def test_rows_of_another_shape_or_type_are_refused(tmp_path, rows):
+    with files.ArrayFile(tmp_path / "a.npy", (4,), "<f4") as written, pytest.raises(ValueError, match="<f4"):
+        written.append(rows)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("length", [10, 100_000])
 def test_an_array_that_finds_no_room_says_so(length):
-    with pytest.raises(OSError, match="No space left") as caught:
-        files.write_array(Path("/dev/full"), np.zeros(length))
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        files.ArrayFile(Path("/dev/full"), (), "<f8") as written,
+    ):
+        written.append(np.zeros(length))
     assert caught.value.errno == errno.ENOSPC
 
 

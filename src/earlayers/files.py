@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from earlayers.errors import UserError
@@ -210,24 +211,64 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file, to the byte as `numpy.save` would.
+class ArrayFile:
+    """A .npy file written some rows at a time, in the end to the byte as `numpy.save` of all of them.
 
     `numpy.save` writes through C's buffer and does not look whether it was emptied at the end: on a full disk
-    it loses up to 4 kB without a word, and of more it says no reason.
-
-    Args:
-        path: of the file; it is the caller who replaces, or replaces its folder.
-        array: of any shape, in C's order.
-
-    Raises:
-        OSError: when the disk is full, with its number.
+    it loses up to 4 kB without a word, and of more it says no reason. Here it is an OSError with its number.
     """
-    import numpy as np
 
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: str) -> None:
+        """Start an array without rows.
+
+        Args:
+            path: of the file; it is the caller who replaces, or replaces its folder.
+            row_shape: of one row.
+            dtype: of the numbers, such as `<f4`.
+        """
+        self.rows = 0
+        self._row_shape = row_shape
+        self._dtype = dtype
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+        self._write_header()
+
+    def __enter__(self) -> ArrayFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file:
+            if error is None:
+                self.finish()
+
+    def append(self, rows: np.ndarray) -> None:
+        """Write rows, shape (rows, *row_shape), after those that are there.
+
+        Raises:
+            ValueError: for rows of another shape or type.
+        """
+        import numpy as np
+
+        if rows.shape[1:] != self._row_shape or rows.dtype != np.dtype(self._dtype):
+            raise ValueError(
+                f"rows must be {self._dtype} of shape {self._row_shape}, not {rows.dtype} {rows.shape[1:]}"
+            )
+        self._file.write(np.ascontiguousarray(rows).data)
+        self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Say in the header how many rows there are; after that nothing may be appended."""
+        self._file.seek(0)
+        self._write_header()
+        self._file.flush()
+
+    def _write_header(self) -> None:
+        import numpy as np
+
+        # numpy leaves room for the first axis to grow, so the header of the final shape has the same length
+        shape = {"descr": self._dtype, "fortran_order": False, "shape": (self.rows, *self._row_shape)}
+        np.lib.format.write_array_header_1_0(self._file, shape)
 
 
 def write_text(path: Path, text: str) -> None:

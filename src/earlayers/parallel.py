@@ -1,8 +1,8 @@
 """Work side by side in processes of one thread each. The only file that knows joblib and Dask.
 
 Resources come from the environment, since they must not change results: EARLAYERS_JOBS (processes),
-EARLAYERS_SCHEDULER (`local`, or the address of a Dask cluster's scheduler) and EARLAYERS_DEVICE (`cpu`,
-`cuda`, `auto`).
+EARLAYERS_PROCESSES_PER_FOLD (that share a second-order training; rounding alone differs), EARLAYERS_SCHEDULER
+(`local`, or the address of a Dask cluster's scheduler) and EARLAYERS_DEVICE (`cpu`, `cuda`, `auto`).
 """
 
 from __future__ import annotations
@@ -57,6 +57,21 @@ def jobs() -> int:
     if not number.isdigit() or int(number) < 1:
         raise UserError(
             f"EARLAYERS_JOBS must be a positive whole number, found {number!r} in the environment"
+        )
+    return int(number)
+
+
+def processes_per_fold() -> int:
+    """How many processes share one training by a second-order method: EARLAYERS_PROCESSES_PER_FOLD, or 1.
+
+    Raises:
+        UserError: when EARLAYERS_PROCESSES_PER_FOLD is not a positive number.
+    """
+    number = os.environ.get("EARLAYERS_PROCESSES_PER_FOLD") or "1"
+    if not number.isdigit() or int(number) < 1:
+        raise UserError(
+            "EARLAYERS_PROCESSES_PER_FOLD must be a positive whole number, "
+            f"found {number!r} in the environment"
         )
     return int(number)
 

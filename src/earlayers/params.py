@@ -62,6 +62,7 @@ class Training(Settings):
     seed: Seed
     hidden_layers: Annotated[int, Field(gt=0, le=100)]
     epoch_fraction: Annotated[float, Field(gt=0, le=1)]
+    shuffle_frames: Positive | Literal["all"]
     refit: bool
 
 

@@ -17,6 +17,7 @@ FOREST = RandomForest(
     min_samples_leaf=1,
     max_samples="all",
     training_frames_per_track=20,
+    training_rows="all",
     seed=3,
 )
 
@@ -123,6 +124,7 @@ def test_logistic_regression_does_not_depend_on_the_scale_of_a_feature():
         inverse_regularisation=0.5,
         max_iterations=500,
         training_frames_per_track=20,
+        training_rows="all",
         seed=0,
     )
     vectors, targets = make_rows()

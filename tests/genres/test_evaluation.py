@@ -7,6 +7,7 @@ from earlayers.errors import UserError
 from earlayers.genres import classifiers, evaluation
 from earlayers.genres.evaluation import FoldClips, frame_votes, training_table, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table
+from earlayers.genres.representations import JoinedLayers, join_layers
 from earlayers.genres.voting import Vote
 from tests.genres.test_classifiers import FOREST
 
@@ -69,7 +70,7 @@ def test_the_representations_own_opinion_votes_too(tmp_path):
 
 def test_votes_do_not_depend_on_how_the_frames_are_cut_into_chunks(tmp_path, monkeypatch):
     whole = as_tuples(vote_by_frames(tmp_path))
-    monkeypatch.setattr(evaluation, "CHUNK_FRAMES", 17)
+    monkeypatch.setattr(evaluation, "CHUNK_ROWS", 17)
     assert as_tuples(vote_by_frames(tmp_path)) == whole
 
 
@@ -105,10 +106,47 @@ def test_a_forest_too_large_for_memory_is_grown_in_parts_and_votes_as_the_mean_o
 
 def test_training_frames_are_spread_over_each_clip(tmp_path):
     frames, clips = make_fold()
-    table, targets = training_table(TwoLayers(), frames, clips, np.array([0, 20]), 3, tmp_path)
+    settings = FOREST.model_copy(update={"training_frames_per_track": 3})
+    table, targets = training_table(settings, TwoLayers(), frames, clips, np.array([0, 20]), 0, tmp_path)
     rows = [5, 15, 25, clips.first_frames[20] + 5, clips.first_frames[20] + 17, clips.first_frames[20] + 28]
     np.testing.assert_array_equal(table, 2 * frames[rows])
     np.testing.assert_array_equal(targets, [0, 0, 0, 2, 2, 2])
+
+
+@pytest.mark.parametrize("count", ["all", 99])
+def test_all_training_frames_or_more_than_there_are_mean_every_frame(tmp_path, count):
+    frames, clips = make_fold()
+    settings = FOREST.model_copy(update={"training_frames_per_track": count})
+    table, targets = training_table(settings, TwoLayers(), frames, clips, np.array([1, 20]), 0, tmp_path)
+    rows = np.r_[clips.rows(1), clips.rows(20)]
+    np.testing.assert_array_equal(table, 2 * frames[rows])
+    np.testing.assert_array_equal(targets, np.repeat(clips.targets[[1, 20]], LENGTHS[[1, 20]]))
+
+
+def test_a_bounded_sample_of_frames_is_drawn_by_the_seed_and_is_what_a_classifier_learns_from(tmp_path):
+    frames, clips = make_fold()
+    learned = clips.among("train", "valid")
+    settings = FOREST.model_copy(update={"training_frames_per_track": "all", "training_rows": 40})
+
+    def table(settings, seed):
+        return training_table(settings, TwoLayers(), frames, clips, learned, seed, tmp_path)
+
+    whole, truth = table(FOREST.model_copy(update={"training_frames_per_track": "all"}), 0)
+    found, targets = table(settings, 1)
+    rows = [int(np.flatnonzero((whole == row).all(axis=1))[0]) for row in found]
+    assert len(set(rows)) == 40
+    np.testing.assert_array_equal(targets, truth[rows])
+    assert set(targets) == {0, 1, 2}
+    np.testing.assert_array_equal(table(settings, 1)[0], found)
+    assert not np.array_equal(table(settings, 2)[0], found)
+
+
+def test_every_row_is_as_likely_to_be_drawn_as_any_other():
+    settings = FOREST.model_copy(update={"training_rows": 3})
+    counts = np.bincount(np.concatenate([settings.drawn(10, seed) for seed in range(2000)]), minlength=10)
+    # each in three of ten draws, give or take five standard deviations
+    assert abs(counts - 600).max() < 5 * (2000 * 0.3 * 0.7) ** 0.5
+    np.testing.assert_array_equal(settings.drawn(3, 0), [0, 1, 2])
 
 
 def window_rows(seed=0):
@@ -127,6 +165,37 @@ def test_window_votes_match_a_forest_fitted_by_hand():
     for clip, found in zip(np.flatnonzero(PARTS == "test"), votes, strict=True):
         probabilities = forest.predict_proba(vectors[clip_of_row == clip])
         np.testing.assert_allclose(found.probabilities, probabilities.mean(axis=0))
+
+
+def test_a_bounded_sample_of_windows_is_what_a_classifier_learns_from():
+    _, clips = make_fold()
+    vectors, clip_of_row = window_rows()
+    settings = FOREST.model_copy(update={"training_rows": 9})
+    forest, _ = window_votes(settings, vectors, clip_of_row, clips, learn=("train",), ask="test", seed=2)
+    learned = np.flatnonzero(np.isin(clip_of_row, np.flatnonzero(PARTS == "train")))
+    rows = learned[settings.drawn(len(learned), 2)]
+    by_hand = RandomForestClassifier(30, random_state=5).fit(vectors[rows], clips.targets[clip_of_row[rows]])
+    np.testing.assert_array_equal(forest.predict_proba(vectors), by_hand.predict_proba(vectors))
+
+
+def test_windows_on_disk_joined_as_asked_for_vote_as_those_in_memory_in_pieces_of_any_size(
+    tmp_path, monkeypatch
+):
+    _, clips = make_fold()
+    layers = [window_rows(seed)[0] for seed in (1, 2)]
+    clip_of_row = window_rows()[1]
+    for number, layer in enumerate(layers):
+        np.save(tmp_path / f"{number}.npy", layer)
+    on_disk = JoinedLayers([np.load(tmp_path / f"{number}.npy", mmap_mode="r") for number in (0, 1)])
+
+    def votes(vectors):
+        parts = {"learn": ("train",), "ask": "test", "seed": 0}
+        return as_tuples({"": window_votes(FOREST, vectors, clip_of_row, clips, **parts)[1]})
+
+    in_memory = votes(join_layers(layers))
+    assert votes(on_disk) == in_memory
+    monkeypatch.setattr(evaluation, "CHUNK_ROWS", 2)
+    assert votes(on_disk) == in_memory
 
 
 def test_genres_of_the_clips_that_are_voted_for_are_never_looked_at():

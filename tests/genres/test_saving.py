@@ -54,6 +54,7 @@ def test_a_logistic_regression_comes_back_too(tmp_path):
         inverse_regularisation=1.0,
         max_iterations=200,
         training_frames_per_track="all",
+        training_rows="all",
         seed=0,
     )
     vectors, targets = make_rows()

@@ -79,11 +79,8 @@ def test_the_clip_is_not_changed():
 
 
 def test_chosen_frames_come_from_the_middle_of_equal_shares():
-    np.testing.assert_array_equal(evenly_spaced(10, 2), [2, 7])
-    np.testing.assert_array_equal(evenly_spaced(9, 3), [1, 4, 7])
-    np.testing.assert_array_equal(evenly_spaced(5, 5), range(5))
-
-
-@pytest.mark.parametrize("count", ["all", 4, 9])
-def test_all_frames_or_more_than_there_are_mean_every_frame(count):
-    np.testing.assert_array_equal(evenly_spaced(4, count), range(4))
+    np.testing.assert_array_equal(evenly_spaced(np.arange(2), 10, 2), [2, 7])
+    np.testing.assert_array_equal(evenly_spaced(np.arange(3), 9, 3), [1, 4, 7])
+    np.testing.assert_array_equal(evenly_spaced(np.arange(5), 5, 5), range(5))
+    clips = np.array([10, 9])
+    np.testing.assert_array_equal(evenly_spaced(np.array([1, 1]), clips, np.array([2, 3])), [7, 4])

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from earlayers.audio.scaling import Scaler
-from earlayers.learning.batches import EpochSampler, StackedBatches, WholeTable, pieces
+from earlayers.learning.batches import EpochSampler, RowsOfFold, StackedBatches, pieces
 from earlayers.learning.folds import FoldData
 from earlayers.learning.runs import FoldRun
+from earlayers.learning.seeds import Purpose, generator
 from tests.learning.tiny import BINS, make_folds
 
 
@@ -40,6 +41,49 @@ def test_the_order_depends_on_epoch_and_seed_and_on_nothing_else():
     assert order_of(runs[1:2], 0) == first
     assert order_of([replace(runs[1], epoch=1)], 0) != first
     assert order_of([replace(runs[1], seed=9)], 0) != first
+
+
+def test_an_epoch_shuffled_at_once_is_the_permutation_of_its_seed():
+    (run,) = make_runs(make_folds(1))
+    chance = generator(run.seed, Purpose.ORDER, run.epoch)
+    rows = run.data.train_rows[torch.randperm(len(run.data.train_rows), generator=chance)]
+    assert order_of([run], 0) == rows.tolist()
+
+
+def test_groups_of_clips_are_shuffled_by_themselves_and_come_in_an_order_of_chance():
+    (fold,) = make_folds()
+    (run,) = make_runs([replace(fold, train_rows=torch.arange(400))])  # 20 clips of 20 frames
+    run.shuffle_frames = 60
+    first = order_of([run], 0)
+    assert sorted(first) == list(range(400))
+    groups = [first[start : start + 60] for start in range(0, 400, 60)]
+    clips = [{frame // 20 for frame in group} for group in groups]
+    assert [len(members) for members in clips] == [3] * 6 + [2]
+    # neither clips nor frames stay in their order
+    assert [sorted(members) for members in clips[:2]] != [[0, 1, 2], [3, 4, 5]]
+    assert all(np.diff([frame // 20 for frame in group]).astype(bool).sum() > 20 for group in groups[:-1])
+    assert order_of([run], 0, batch_frames=7) == first
+    run.epoch = 1
+    again = order_of([run], 0)
+    assert {frame // 20 for frame in again[:60]} not in clips
+    assert sorted(again) == list(range(400))
+
+
+def test_every_group_has_the_genres_in_the_proportion_of_all():
+    (fold,) = make_folds(frames=2000)  # 100 clips, three quarters of one genre
+    targets = (torch.arange(2000) // 20 % 4 == 0).long()
+    (run,) = make_runs([replace(fold, targets=targets, train_rows=torch.arange(2000))])
+    run.shuffle_frames = 400
+    order = order_of([run], 0)
+    for start in range(0, 2000, 400):
+        assert 4 <= targets[order[start : start + 400]].sum() / 20 <= 6
+
+
+@pytest.mark.parametrize("group_frames", [1, 20, 10_000])
+def test_no_size_of_groups_loses_a_frame(group_frames):
+    (run,) = make_runs(make_folds(1))
+    run.epoch_fraction, run.shuffle_frames = 0.25, group_frames
+    assert sorted(order_of([run], 0)) == sorted(run.epoch_rows().tolist())
 
 
 def make_part(lengths: list[int], fraction: float, seed: int = 0, epoch: int = 0) -> list[int]:
@@ -92,11 +136,11 @@ def test_every_optimizer_gets_the_part_of_the_epoch():
     run.epoch_fraction = 0.25
     rows = run.epoch_rows()
     assert sorted(order_of([run], 0)) == sorted(rows.tolist())
-    (train_part,) = WholeTable(run).train_dataloader()
-    torch.testing.assert_close(train_part()[0], (run.data.frames[rows] - run.data.mean) / run.data.std)
+    (epoch_rows,) = RowsOfFold(run).train_dataloader()
+    assert torch.equal(epoch_rows(), rows)
     run.epoch = 1
     assert not torch.equal(run.epoch_rows(), rows)
-    assert torch.equal(train_part()[1], run.data.targets[run.epoch_rows()])
+    assert torch.equal(epoch_rows(), run.epoch_rows())
 
 
 def test_epochs_are_judged_by_the_middles_of_the_same_stretches():
@@ -110,8 +154,8 @@ def test_epochs_are_judged_by_the_middles_of_the_same_stretches():
         middles += [begin + int((number + 0.5) * length / count) for number in range(count)]
         begin += length
     assert run.valid_rows.tolist() == run.data.valid_rows[middles].tolist()
-    (valid,) = WholeTable(run).val_dataloader()
-    assert torch.equal(valid[1], run.data.targets[run.valid_rows])
+    (valid,) = RowsOfFold(run).val_dataloader()
+    assert torch.equal(valid, run.valid_rows)
 
 
 def test_stopped_folds_get_no_frames():
@@ -160,13 +204,11 @@ def test_cut_frames_are_those_of_the_table_as_the_scaler_standardises_them():
         assert seen == [len(rows_of(fold)) for fold in folds]
 
 
-def test_the_whole_table_is_one_batch_of_standardised_frames():
+def test_a_part_in_memory_is_standardised():
     (fold,) = make_folds()
-    module = WholeTable(make_runs([fold])[0])
-    (train_part,), (valid,) = module.train_dataloader(), module.val_dataloader()
-    train = train_part()
-    for (frames, targets), rows in ((train, fold.train_rows), (valid, fold.valid_rows)):
+    for rows in (fold.train_rows, fold.valid_rows):
+        frames, targets = fold.part(rows)
         torch.testing.assert_close(frames, (fold.frames[rows] - fold.mean) / fold.std)
         assert torch.equal(targets, fold.targets[rows])
     # its own statistics standardise the training part
-    torch.testing.assert_close(train[0].mean(0), torch.zeros(BINS), atol=1e-5, rtol=0)
+    torch.testing.assert_close(fold.part(fold.train_rows)[0].mean(0), torch.zeros(BINS), atol=1e-5, rtol=0)

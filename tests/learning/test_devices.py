@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from pytorch_lightning import Trainer
@@ -90,7 +88,7 @@ def test_the_reads_of_a_hessian_free_step_do_not_grow_with_its_iterations():
         module = method.optimizer.build([run], networks_of(method, [run]), method.output)
         module.step = lambda closure, **keywords: module.method.step(closure, **keywords)
         with HostReads() as reads:
-            module.train_epoch(partial(run.data.part, run.data.train_rows))
+            module.train_epoch(run.epoch_rows)
         # one read a loss: backtracking tries stored iterates, the line search lengths
         return reads.count - module.method.last_step.evaluations, module.measures[0]["cg_iterations"]
 

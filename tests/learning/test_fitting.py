@@ -151,8 +151,9 @@ def interrupt_after(epoch: int):
 @pytest.mark.parametrize(("name", "fraction"), PARTS)
 def test_an_interrupted_training_goes_on_bit_for_bit(name, fraction, tmp_path):
     (data,) = make_folds()
-    options = {"epoch_fraction": fraction, "checkpoint_folder": tmp_path}
-    undisturbed = train(data, METHODS[name], epoch_fraction=fraction)
+    options = {"epoch_fraction": fraction, "shuffle_frames": "all" if fraction == 1.0 else 50}
+    undisturbed = train(data, METHODS[name], **options)
+    options |= {"checkpoint_folder": tmp_path}
     for epoch in (1, 3):
         with pytest.raises(InterruptionError):
             train(data, METHODS[name], **options, on_epoch=interrupt_after(epoch))
@@ -186,20 +187,22 @@ def test_a_finished_training_is_not_done_again(tmp_path):
     assert weights_equal(first, second)
 
 
-@pytest.mark.parametrize("change", ["learning rate", "data", "part"])
+@pytest.mark.parametrize("change", ["learning rate", "data", "part", "order"])
 def test_a_changed_training_begins_anew(tmp_path, change):
     (data,) = make_folds()
-    method, fraction = METHODS["relu_sgd"], 1.0
+    method, options = METHODS["relu_sgd"], {}
     with pytest.raises(InterruptionError):
         train(data, method, checkpoint_folder=tmp_path, on_epoch=interrupt_after(3))
     if change == "data":
         data = FoldData(**(vars(data) | {"mean": data.mean + 1}))
     elif change == "part":
-        fraction = 0.5
+        options = {"epoch_fraction": 0.5}
+    elif change == "order":
+        options = {"shuffle_frames": 50}
     else:
         method = make_method({"learning_rate": 0.05})
-    resumed = train(data, method, epoch_fraction=fraction, checkpoint_folder=tmp_path)
-    anew = train(data, method, epoch_fraction=fraction)
+    resumed = train(data, method, **options, checkpoint_folder=tmp_path)
+    anew = train(data, method, **options)
     assert without_times(resumed.history) == without_times(anew.history)
 
 

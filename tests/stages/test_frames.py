@@ -236,7 +236,7 @@ from earlayers.stages import frames
 
 add = FrameWriter.add
 def add_or_die(writer, spectra):
-    if len(writer._sums) == 7:
+    if writer._sums.rows == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     return add(writer, spectra)
 
@@ -325,7 +325,7 @@ def test_a_full_disk_is_told_and_the_old_table_stays(mine, monkeypatch, capsys):
     add = FrameWriter.add
 
     def full_after_some(writer: FrameWriter, spectra: np.ndarray) -> int:
-        if len(writer._sums) == 7:
+        if writer._sums.rows == 7:
             raise OSError(errno.ENOSPC, "No space left on device")
         return add(writer, spectra)
 

@@ -112,6 +112,21 @@ def test_a_cell_leaves_networks_results_and_curves(project, method):
     assert not paths.checkpoints(cell, 0).parent.exists()
 
 
+@pytest.mark.slow
+def test_two_processes_a_fold_leave_the_files_of_one(project, monkeypatch):
+    split = pd.read_csv(paths.split("scores"))
+    split[["path", "genre", "fold_0"]].to_csv(paths.split("scores"), index=False)
+    cell, left = "scores-sigmoid_khf-6", []
+    for processes in ("1", "2"):
+        monkeypatch.setenv("EARLAYERS_PROCESSES_PER_FOLD", processes)
+        train.run("scores", "sigmoid_khf", 6)
+        left.append(pd.read_csv(paths.curves(cell)))
+        assert not paths.checkpoints(cell, 0).parent.exists()
+        assert [path.name for path in paths.model(cell).iterdir()] == ["fold_0"]
+    for measure in ("epoch", "train_loss", "valid_loss", "valid_accuracy"):
+        np.testing.assert_allclose(*(curves[measure] for curves in left), rtol=1e-3)
+
+
 def test_an_untrained_network_goes_through_the_stage_as_any_other(project):
     train.run("scores", "relu_untrained", 6)
     cell = "scores-relu_untrained-6"

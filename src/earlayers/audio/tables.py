@@ -7,8 +7,9 @@ A folder holds `frames.npy` (float32, (frames, bins), the rows of a track contig
 
 from __future__ import annotations
 
-import io
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from earlayers.errors import UserError
+from earlayers.files import ArrayFile
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ class FrameTable:
         """The rows of `frames` that belong to the track of that index."""
         first, frames = self.tracks[["first_frame", "frames"]].to_numpy()[track]
         return slice(int(first), int(first + frames))
+
+    @cached_property
+    def track_of_frame(self) -> np.ndarray:
+        """Index of each frame's track, int64, shape (frames,); made once for all folds."""
+        return np.repeat(np.arange(len(self.tracks)), self.tracks["frames"])
+
+    @cached_property
+    def genre_of_frame(self) -> np.ndarray:
+        """Index of each frame's genre, int64, shape (frames,); made once for all folds."""
+        numbers = {genre: number for number, genre in enumerate(self.genres)}
+        return np.repeat([numbers[genre] for genre in self.tracks["genre"]], self.tracks["frames"])
 
 
 def load_table(folder: Path) -> FrameTable:
@@ -121,10 +134,9 @@ class FrameWriter:
         """
         self._folder = folder
         self._bins = bins
-        self._rows = 0
-        self._sums: list[np.ndarray] = []
-        self._file = open(folder / "frames.npy", "wb")  # noqa: SIM115 - closed by __exit__
-        self._write_header()
+        self._open = ExitStack()
+        self._frames = self._open.enter_context(ArrayFile(folder / "frames.npy", (bins,), "<f4"))
+        self._sums = self._open.enter_context(ArrayFile(folder / "sums.npy", (2, bins), "<f8"))
 
     def __enter__(self) -> FrameWriter:
         return self
@@ -132,7 +144,7 @@ class FrameWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._open.__exit__(kind, error, trace)
 
     def add(self, frames: np.ndarray) -> int:
         """Append a track.
@@ -147,31 +159,20 @@ class FrameWriter:
             raise ValueError(
                 f"frames must be float32 (frames, {self._bins}), not {frames.dtype} {frames.shape}"
             )
-        first = self._rows
-        self._file.write(np.ascontiguousarray(frames).data)
-        self._rows += len(frames)
+        first = self._frames.rows
+        self._frames.append(frames)
         exact = frames.astype(np.float64)
-        self._sums.append(np.stack([exact.sum(axis=0), np.einsum("fb,fb->b", exact, exact)]))
+        self._sums.append(np.stack([exact.sum(axis=0), np.einsum("fb,fb->b", exact, exact)])[None])
         return first
 
     def finish(self, tracks: pd.DataFrame) -> None:
-        """Complete the table: the number of rows, the sums, and the list of files.
+        """Complete the table: the numbers of rows, and the list of files.
 
         Args:
             tracks: a row for each call of `add`, in that order.
         """
-        if len(tracks) != len(self._sums):
-            raise ValueError(f"{len(self._sums)} tracks were added, {len(tracks)} are described")
-        self._file.seek(0)
-        self._write_header()
-        sums = np.stack(self._sums) if self._sums else np.empty((0, 2, self._bins))
-        # numpy would tell of a full disk without saying so
-        buffer = io.BytesIO()
-        np.save(buffer, sums)
-        (self._folder / "sums.npy").write_bytes(buffer.getbuffer())
+        if len(tracks) != self._sums.rows:
+            raise ValueError(f"{self._sums.rows} tracks were added, {len(tracks)} are described")
+        self._frames.finish()
+        self._sums.finish()
         tracks.to_parquet(self._folder / "tracks.parquet", index=False)
-
-    def _write_header(self) -> None:
-        # numpy leaves room for the first axis to grow, so the header of the final shape has the same length
-        shape = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._bins)}
-        np.lib.format.write_array_header_1_0(self._file, shape)

@@ -30,11 +30,14 @@ class Classifier(Kind):
         trusted_types: full names of the type that `build` gives, and of what a fitted one holds that skops
             does not trust by itself. Saving says which are missing, and only these are loaded again.
         training_frames_per_track: of every clip, evenly spaced, when single frames are classified.
+        training_rows: of all these frames, or of all windows, at most so many are learned from: what bounds
+            the memory that a classifier needs, whatever the collection.
         seed: to which every fold adds its number.
     """
 
     trusted_types: ClassVar[tuple[str, ...]] = ()
     training_frames_per_track: Positive | Literal["all"]
+    training_rows: Positive | Literal["all"]
     seed: Seed
 
     def build(self, rows: int, seed: int) -> Any:
@@ -45,6 +48,21 @@ class Classifier(Kind):
             seed: of this classifier.
         """
         raise NotImplementedError
+
+    def drawn(self, rows: int, seed: int) -> np.ndarray:
+        """Which rows are learned from: at most `training_rows`, each as likely as any other.
+
+        Args:
+            rows: how many there are.
+            seed: of the fold; added to the settings' own.
+
+        Returns:
+            Rising indices, shape (drawn,).
+        """
+        if self.training_rows == "all" or self.training_rows >= rows:
+            return np.arange(rows)
+        chance = np.random.default_rng(self.seed + seed)
+        return np.sort(chance.choice(rows, self.training_rows, replace=False))
 
     def of_windows(self) -> Classifier:
         """The classifier of windows, which are few: that of single frames, unless a kind has another."""

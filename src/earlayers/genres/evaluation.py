@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from earlayers.audio.tables import check_order
 from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier, class_probabilities, fit
-from earlayers.genres.representations import Representation
+from earlayers.genres.representations import JoinedLayers, Representation
 from earlayers.genres.summaries import evenly_spaced
 from earlayers.genres.voting import Vote, vote_clips
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import DTypeLike
 
-CHUNK_FRAMES = 8192
-MEMORY_LIMIT_BYTES = 1 << 30
+CHUNK_ROWS = 8192
+MEMORY_LIMIT_BYTES = 1 << 24  # of one array
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class FoldClips:
 
 def window_votes(
     settings: Classifier,
-    vectors: np.ndarray,
+    vectors: np.ndarray | JoinedLayers,
     clip_of_row: np.ndarray,
     clips: FoldClips,
     *,
@@ -90,7 +92,7 @@ def window_votes(
 
     Args:
         settings: the classifier.
-        vectors: of all windows, those of a clip side by side, shape (windows, features).
+        vectors: of all windows, those of a clip side by side, shape (windows, features); may lie on disk.
         clip_of_row: index of each window's clip, never falling, shape (windows,).
         clips: the fold.
         learn: parts whose windows are learned from.
@@ -100,11 +102,16 @@ def window_votes(
     Returns:
         The fitted classifier, and the votes for the clips of `ask` in order.
     """
-    learned = np.isin(clip_of_row, clips.among(*learn))
+    learned = np.flatnonzero(np.isin(clip_of_row, clips.among(*learn)))
+    learned = learned[settings.drawn(len(learned), seed)]
     classifier = fit(settings.of_windows(), vectors[learned], clips.targets[clip_of_row[learned]], seed=seed)
     asked = clips.among(ask)
     windows_per_clip = np.bincount(clip_of_row, minlength=len(clips.parts))[asked]
-    probabilities = class_probabilities(classifier, vectors[np.isin(clip_of_row, asked)], clips.genres)
+    rows = np.flatnonzero(np.isin(clip_of_row, asked))
+    probabilities = np.empty((len(rows), clips.genres))
+    for start in range(0, len(rows), CHUNK_ROWS):
+        part = slice(start, start + CHUNK_ROWS)
+        probabilities[part] = class_probabilities(classifier, vectors[rows[part]], clips.genres)
     return classifier, list(vote_clips(probabilities, windows_per_clip))
 
 
@@ -123,29 +130,22 @@ def frame_votes(
     would fill 93 GB. Neither are forests too large for memory: their trees are grown and asked in parts.
 
     Args:
-        settings: the classifier; it learns from `training_frames_per_track` frames of a clip.
+        settings: the classifier; it learns from `training_frames_per_track` frames of a clip, and of these
+            from at most `training_rows`.
         representation: what describes the frames.
         frames: unscaled, shape (frames, bins).
         clips: the fold.
         seed: of this fold.
-        scratch: folder for the table of training frames when it is too large for memory.
+        scratch: folder for training frames and probabilities that are too large for memory.
 
     Returns:
         Layer -> votes for the test clips in order; "output" holds the network's votes, if there is one.
     """
-    table, targets = training_table(
-        representation,
-        frames,
-        clips,
-        clips.among("train", "valid"),
-        settings.training_frames_per_track,
-        scratch,
-    )
+    learned = clips.among("train", "valid")
+    table, targets = training_table(settings, representation, frames, clips, learned, seed, scratch)
     asked = clips.among("test")
-    probabilities = {
-        layer: np.zeros((clips.frames[asked].sum(), clips.genres)) for layer in representation.columns
-    }
-    outputs: list[np.ndarray] = []
+    shape = (int(clips.frames[asked].sum()), clips.genres)
+    probabilities = {layer: _zeros(shape, np.float64, scratch) for layer in representation.columns}
     parts = settings.parts(len(table), together=len(probabilities))
     for share, part in parts:
         classifiers = {
@@ -155,67 +155,73 @@ def frame_votes(
         for here, rows in _chunks_of_frames(frames, clips, asked):
             # the network says the same however many parts the forest has
             if part is parts[0][1] and (output := representation.genre_probabilities(rows)) is not None:
-                outputs.append(output)
+                if "output" not in probabilities:
+                    probabilities["output"] = _zeros(shape, np.float64, scratch)
+                probabilities["output"][here] = output
             described = representation.describe(rows)
             for layer, columns in representation.columns.items():
                 of_part = class_probabilities(classifiers[layer], described[:, columns], clips.genres)
                 probabilities[layer][here] += share * of_part
-    if outputs:
-        probabilities["output"] = np.concatenate(outputs)
     return {layer: list(vote_clips(rows, clips.frames[asked])) for layer, rows in probabilities.items()}
 
 
 def training_table(
+    settings: Classifier,
     representation: Representation,
     frames: np.ndarray,
     clips: FoldClips,
     chosen: np.ndarray,
-    frames_per_clip: int | Literal["all"],
+    seed: int,
     scratch: Path,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Describe evenly spaced frames of some clips.
+    """Describe frames of some clips: evenly spaced ones, and of these a sample.
 
     Args:
+        settings: the classifier that learns from them; says how many.
         representation: what describes the frames.
         frames: unscaled, shape (frames, bins).
         clips: the fold.
         chosen: indices of the clips.
-        frames_per_clip: frames to take from each.
+        seed: of this fold.
         scratch: folder for the table when it is too large for memory; nothing is left there.
 
     Returns:
         The table, float32, shape (rows, units of all layers), and the index of each row's genre.
     """
-    taken = [evenly_spaced(int(clips.frames[clip]), frames_per_clip) for clip in chosen]
-    counts = np.array([len(indices) for indices in taken])
-    rows = np.concatenate(
-        [clips.first_frames[clip] + indices for clip, indices in zip(chosen, taken, strict=True)]
-    )
+    asked, frames_of_clip = settings.training_frames_per_track, clips.frames[chosen]
+    counts = frames_of_clip if asked == "all" else np.minimum(frames_of_clip, asked)
+    ends = counts.cumsum()
+    # drawn before any list of all of them is made
+    drawn = settings.drawn(int(ends[-1]), seed)
+    place = np.searchsorted(ends, drawn, side="right")
+    shares = drawn - (ends - counts)[place]
+    rows = clips.first_frames[chosen][place] + evenly_spaced(shares, frames_of_clip[place], counts[place])
+    targets = clips.targets[chosen][place]
     units = max(columns.stop for columns in representation.columns.values())
     # trees read one column at a time, so columns lie in one piece: the same forest, fitted faster
-    columns_first = _empty(units, len(rows), scratch)
-    for start in range(0, len(rows), CHUNK_FRAMES):
-        part = slice(start, start + CHUNK_FRAMES)
+    columns_first = _zeros((units, len(rows)), np.float32, scratch)
+    for start in range(0, len(rows), CHUNK_ROWS):
+        part = slice(start, start + CHUNK_ROWS)
         columns_first[:, part] = representation.describe(frames[rows[part]]).T
-    return columns_first.T, np.repeat(clips.targets[chosen], counts)
+    return columns_first.T, targets
 
 
-def _empty(units: int, rows: int, scratch: Path) -> np.ndarray:
-    """Room for a table, float32, shape (units, rows).
-
-    Past a limit it lies in a nameless file, whose pages the system may put aside.
-    """
-    if 4 * units * rows <= MEMORY_LIMIT_BYTES:
-        return np.empty((units, rows), dtype=np.float32)
+def _zeros(shape: tuple[int, int], dtype: DTypeLike, scratch: Path) -> np.ndarray:
+    """Zeros; past a limit they lie in a nameless file, whose pages the system may put aside."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size <= MEMORY_LIMIT_BYTES:
+        return np.zeros(shape, dtype)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=scratch) as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=(units, rows))
+        # a full disk is an error now, and later would be the end of this process without a word
+        os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
 def _chunks_of_frames(
     frames: np.ndarray, clips: FoldClips, chosen: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Walk through the frames of whole clips, about CHUNK_FRAMES at a time.
+    """Walk through the frames of whole clips, about CHUNK_ROWS at a time.
 
     Args:
         frames: of a dataset, shape (frames, bins).
@@ -226,7 +232,7 @@ def _chunks_of_frames(
         The place of some frames among those of all chosen clips, and the frames, shape (frames, bins).
     """
     ends = np.cumsum(clips.frames[chosen])
-    chunk_of_clip = ends // CHUNK_FRAMES
+    chunk_of_clip = ends // CHUNK_ROWS
     start = 0
     for chunk in np.unique(chunk_of_clip):
         members = chunk_of_clip == chunk

@@ -125,6 +125,21 @@ def layer_vectors(statistics: np.ndarray, columns: Mapping[str, slice]) -> dict[
     return {layer: np.hstack([means[:, span], variances[:, span]]) for layer, span in columns.items()}
 
 
+@dataclass(frozen=True)
+class JoinedLayers:
+    """Window vectors of all layers together; only rows that are asked for are joined, and lie in memory.
+
+    Attributes:
+        layers: vectors of each layer, shape (windows, 2 * units of the layer); may lie on disk.
+    """
+
+    layers: Sequence[np.ndarray]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of the windows with these indices, as `join_layers` gives them."""
+        return join_layers([layer[rows] for layer in self.layers])
+
+
 def join_layers(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """Put the window vectors of single layers together again.
 

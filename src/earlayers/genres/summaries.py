@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
@@ -99,19 +98,18 @@ def window_statistics(activations: np.ndarray, windowing: Windowing) -> np.ndarr
     return statistics
 
 
-def evenly_spaced(frames: int, count: int | Literal["all"]) -> np.ndarray:
-    """Choose `count` frames spread over a clip, each from the middle of its share.
+def evenly_spaced(shares: np.ndarray, frames: np.ndarray | int, count: np.ndarray | int) -> np.ndarray:
+    """Frames spread over clips, each from the middle of its share: where in the clip they are.
 
     Args:
-        frames: number of frames in the clip.
-        count: how many to choose; `all`, or more than there are, chooses every frame.
+        shares: which of a clip's shares, from 0.
+        frames: of each one's clip.
+        count: shares of each one's clip; as many as there are frames give every frame.
 
     Returns:
-        Rising indices, shape (chosen,).
+        Integers, of the shape of `shares`.
     """
-    if count == "all" or count >= frames:
-        return np.arange(frames)
-    return (2 * np.arange(count) + 1) * frames // (2 * count)
+    return (2 * shares + 1) * frames // (2 * count)
 
 
 @lru_cache(maxsize=64)

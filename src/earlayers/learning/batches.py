@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from earlayers.learning.alignment import aligned
 from earlayers.learning.folds import VALIDATION_FRAMES, FoldData
 from earlayers.learning.runs import FoldRun
-from earlayers.learning.seeds import Purpose, generator
 
 # frames of a fold that are standardised at once; 400 are 3 % slower, and 1600 of four folds leave the cache
 CUT_FRAMES = 800
@@ -126,10 +125,7 @@ class EpochSampler(Sampler[list[FramePiece]]):
         orders = {}
         for number, run in enumerate(self.runs):
             if run.stopped is None:
-                rows = run.epoch_rows()
-                chance = generator(run.seed, Purpose.ORDER, run.epoch)
-                # drawn on the CPU whatever the device: the order is the same everywhere
-                orders[number] = rows[torch.randperm(len(rows), generator=chance).to(rows.device)]
+                orders[number] = run.shuffled(run.epoch_rows())
         yield pieces(orders, self.piece_frames)
 
 
@@ -179,28 +175,22 @@ class StackedBatches(LightningDataModule):
         return DataLoader(self.table, sampler=_ValidationSampler(self.runs), batch_size=None)
 
 
-class WholeTable(LightningDataModule):
-    """All frames of an epoch as one batch: what a Hessian-free step is taken on."""
+class RowsOfFold(LightningDataModule):
+    """One Lightning batch is the numbers of an epoch's frames, which who trains cuts as it needs them."""
 
     def __init__(self, run: FoldRun) -> None:
-        """Standardise into memory what every epoch sees.
+        """Remember the fold.
 
         Args:
-            run: one fold; its `epoch` is read when an epoch's frames are made.
+            run: one fold; its `epoch` is read when an epoch's frames are drawn.
         """
         super().__init__()
         self.run = run
-        self.whole = run.data.part(run.data.train_rows) if run.epoch_fraction == 1.0 else None
-        self.valid = run.data.part(run.valid_rows)
-
-    def train_part(self) -> tuple[Tensor, Tensor]:
-        """The coming epoch's frames, shape (frames, bins), and targets, shape (frames,)."""
-        return self.whole or self.run.data.part(self.run.epoch_rows())
 
     def train_dataloader(self) -> DataLoader:
-        """One batch: `train_part`, to be called where the clock runs, and kept no longer than its epoch."""
-        return DataLoader([self.train_part], batch_size=None)  # type: ignore[arg-type]
+        """One batch: `FoldRun.epoch_rows`, to be called where the clock runs."""
+        return DataLoader([self.run.epoch_rows], batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader:
-        """One batch: the validation frames, shape (frames, bins), and their targets, shape (frames,)."""
-        return DataLoader([self.valid], batch_size=None)  # type: ignore[arg-type]
+        """One batch: the numbers of the validation frames, int64, shape (frames,)."""
+        return DataLoader([self.run.valid_rows], batch_size=None)  # type: ignore[arg-type]

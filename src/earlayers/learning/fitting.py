@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pytorch_lightning import Trainer
@@ -52,6 +53,7 @@ def fit(
     hidden_layers: int,
     seed: int,
     epoch_fraction: float = 1.0,
+    shuffle_frames: int | Literal["all"] = "all",
     checkpoint_folder: Path | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     progress: bool = False,
@@ -65,6 +67,7 @@ def fit(
         hidden_layers: how many of them.
         seed: of the fold, see `fold_seed`.
         epoch_fraction: share of every clip's frames that an epoch sees, drawn anew for each; 1.0 for all.
+        shuffle_frames: `all` of an epoch's frames at once, or about how many of whole clips at a time.
         checkpoint_folder: where to keep states, and to go on from one; None for neither.
         on_epoch: gets each row of the history; what it raises ends the training.
         progress: show a line with the last row.
@@ -82,6 +85,7 @@ def fit(
         hidden_layers=hidden_layers,
         seeds=[seed],
         epoch_fraction=epoch_fraction,
+        shuffle_frames=shuffle_frames,
         checkpoint_folders=[checkpoint_folder],
         on_epoch=(lambda _, row: on_epoch(row)) if on_epoch else None,
         progress=[("", 0)] if progress else None,
@@ -97,6 +101,7 @@ def fit_folds(
     hidden_layers: int,
     seeds: Sequence[int],
     epoch_fraction: float = 1.0,
+    shuffle_frames: int | Literal["all"] = "all",
     checkpoint_folders: Sequence[Path | None],
     on_epoch: Callable[[int, EpochRow], None] | None = None,
     progress: Sequence[Line] | None = None,
@@ -110,6 +115,7 @@ def fit_folds(
         hidden_layers: see `fit`.
         seeds: one per fold.
         epoch_fraction: see `fit`.
+        shuffle_frames: see `fit`.
         checkpoint_folders: one per fold.
         on_epoch: gets the fold's place in `data` and a row.
         progress: a line per fold; None shows none.
@@ -121,7 +127,10 @@ def fit_folds(
         UserError: see `fit`.
     """
     runs = [
-        FoldRun(*(fold, seed, method.max_epochs, method.patience, epoch_fraction), min_delta=method.min_delta)
+        FoldRun(
+            *(fold, seed, method.max_epochs, method.patience, epoch_fraction, shuffle_frames),
+            min_delta=method.min_delta,
+        )
         for fold, seed in zip(_resident(data, parallel.accelerator()), seeds, strict=True)
     ]
     shape = (hidden_units, hidden_layers)
@@ -137,6 +146,7 @@ def refit_folds(
     hidden_layers: int,
     seeds: Sequence[int],
     epoch_fraction: float = 1.0,
+    shuffle_frames: int | Literal["all"] = "all",
     checkpoint_folders: Sequence[Path | None],
     progress: Sequence[Line] | None = None,
 ) -> list[Fit]:
@@ -150,6 +160,7 @@ def refit_folds(
         hidden_layers: see `fit`.
         seeds: see `fit_folds`.
         epoch_fraction: see `fit`.
+        shuffle_frames: see `fit`.
         checkpoint_folders: see `fit_folds`; others than those of the first training.
         progress: see `fit_folds`.
 
@@ -162,7 +173,7 @@ def refit_folds(
     """
     both = _resident([fold.with_validation() for fold in data], parallel.accelerator())
     runs = [
-        FoldRun(fold, seed, count, patience=count, epoch_fraction=epoch_fraction, keep_last=True)
+        FoldRun(fold, seed, count, count, epoch_fraction, shuffle_frames, keep_last=True)
         for fold, seed, count in zip(both, seeds, epochs, strict=True)
     ]
     return _fit_runs(runs, method, (hidden_units, hidden_layers), checkpoint_folders, None, progress)
@@ -252,7 +263,7 @@ def _finished(run: FoldRun, network: Network, *, learns: bool) -> Fit:
 
 def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
     """Of everything that the course of a training depends on."""
-    course = f"{run.seed} {run.max_epochs} {run.keep_last} {run.epoch_fraction}"
+    course = f"{run.seed} {run.max_epochs} {run.keep_last} {run.epoch_fraction} {run.shuffle_frames}"
     digest = hashlib.sha256(f"{method.model_dump_json()} {course} {torch.__version__}".encode())
     data = run.data
     # the first weights stand for their shapes and seed, mean and std for the table, which may be gigabytes
@@ -265,7 +276,7 @@ def _fingerprint(run: FoldRun, network: Network, method: Method) -> str:
         data.std,
         *network.parameters(),
     ):
-        digest.update(tensor.detach().cpu().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

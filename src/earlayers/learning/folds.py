@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -84,6 +84,40 @@ class FoldData:
         first = (frames.cumsum(0) - frames)[clip]
         return rows[(first + positions).to(rows.device)]
 
+    def shuffled(self, rows: Tensor, group_frames: int | Literal["all"], chance: torch.Generator) -> Tensor:
+        """Frames in an order of chance: of all, or within groups of whole clips, whose order is chance too.
+
+        Groups are read one after the other, so that memory needs to hold the pages of one alone. Each has the
+        genres in the proportion of all: a group of few would be learned, and the others forgotten.
+
+        Args:
+            rows: of some clips, clip after clip and in their order.
+            group_frames: of a group, give or take a clip; `all` makes one of all frames.
+            chance: draws everything, on the CPU whatever the device: the order is the same everywhere.
+
+        Returns:
+            The numbers of `rows`, each as often as there, int64.
+        """
+        if group_frames == "all":
+            return rows[torch.randperm(len(rows), generator=chance).to(rows.device)]
+        _, lengths = torch.unique_consecutive(self.clips[rows].cpu(), return_counts=True)
+        starts = lengths.cumsum(0) - lengths
+        clips = _in_turn(self.targets[rows[starts.to(rows.device)]].cpu(), chance)
+        starts, lengths = starts[clips], lengths[clips]
+        # a clip belongs to the group that it begins in
+        _, clips_of_group = torch.unique_consecutive(
+            (lengths.cumsum(0) - lengths) // group_frames, return_counts=True
+        )
+        order = []
+        for some, counts in zip(
+            starts.split(clips_of_group.tolist()), lengths.split(clips_of_group.tolist()), strict=True
+        ):
+            # where in `rows` the group's frames stand
+            first = torch.repeat_interleave(some - (counts.cumsum(0) - counts), counts)
+            places = first + torch.arange(len(first))
+            order.append(places[torch.randperm(len(places), generator=chance)])
+        return rows[torch.cat(order).to(rows.device)]
+
     def with_validation(self) -> FoldData:
         """The fold with its validation frames among those to train on.
 
@@ -123,9 +157,6 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
             raise UserError(
                 f"{column} must have tracks to {part} on, found none: see the split in params.yaml"
             )
-    numbers = {genre: number for number, genre in enumerate(table.genres)}
-    targets = np.repeat([numbers[genre] for genre in tracks["genre"]], tracks["frames"])
-    clips = np.repeat(np.arange(len(tracks)), tracks["frames"])
     training = tracks.iloc[parts["train"]]
     scaler = Scaler.from_sums(table.sums[training["row"]], training["frames"].to_numpy())
     rows = {
@@ -134,14 +165,34 @@ def fold_data(table: FrameTable, split: pd.DataFrame, column: str) -> FoldData:
     }
     return FoldData(
         frames=_shared(table.frames),
-        targets=torch.from_numpy(targets),
-        clips=torch.from_numpy(clips),
+        targets=torch.from_numpy(table.genre_of_frame),
+        clips=torch.from_numpy(table.track_of_frame),
         train_rows=torch.from_numpy(rows["train"]),
         valid_rows=torch.from_numpy(rows["valid"]),
         mean=torch.from_numpy(scaler.mean),
         std=torch.from_numpy(scaler.std),
         genres=tuple(table.genres),
     )
+
+
+def _in_turn(genres: Tensor, chance: torch.Generator) -> Tensor:
+    """An order of chance in which every stretch has the genres in the proportion of the whole.
+
+    Args:
+        genres: of each clip, int64, shape (clips,).
+        chance: draws it.
+
+    Returns:
+        Indices of clips, int64, shape (clips,).
+    """
+    clips = torch.randperm(len(genres), generator=chance)
+    drawn = genres[clips]
+    # every genre's clips are spread evenly from 0 to 1, each at random within its share
+    places = torch.rand(len(clips), dtype=torch.float64, generator=chance)
+    for genre in drawn.unique():
+        mine = drawn == genre
+        places[mine] = (torch.arange(int(mine.sum())) + places[mine]) / mine.sum()
+    return clips[places.argsort()]
 
 
 def _rows(table: FrameTable, track: int) -> np.ndarray:

@@ -66,6 +66,10 @@ class OptimizerSettings(Kind):
         """
         raise NotImplementedError
 
+    def divides(self) -> bool:
+        """Whether several processes, each with a share of a step's frames, take the steps of one."""
+        return False
+
 
 class Sgd(OptimizerSettings):
     """Stochastic gradient descent (paper section 3.1); its rate may fall by a factor from epoch to epoch."""
@@ -130,20 +134,25 @@ class HessianFreeSettings(OptimizerSettings):
         )
         return OneFoldModule(runs[0], networks[0], output, method, self._step, self.chunk_frames)
 
-    def _step(self, module: OneFoldModule, frames: Tensor, targets: Tensor) -> Measures:
-        """Take one step.
+    def divides(self) -> bool:
+        """See `OptimizerSettings`; a smaller curvature sample each process would draw for itself."""
+        return self.curvature_fraction == 1.0
+
+    def _step(self, module: OneFoldModule, rows: Tensor) -> Measures:
+        """Take one step, with all of the epoch's frames in memory: its products go over them again and again.
 
         Args:
             module: the fold, its network and its optimiser.
-            frames: of the epoch, standardised, shape (frames, bins).
-            targets: numbers of their genres, shape (frames,).
+            rows: numbers of the epoch's frames, shape (frames,).
 
         Returns:
             The loss of these frames after the step, and the numbers of the step.
         """
+        from earlayers.learning.ranks import share
         from earlayers.learning.seeds import Purpose, purpose_seed
         from hessian_free import closures
 
+        frames, targets = module.part(share(rows))
         # the sample depends on the seed and the optimiser's step counter, so fresh closures change nothing
         calls = closures(
             module.network,
@@ -192,28 +201,28 @@ class KroneckerHessianFreeSettings(OptimizerSettings):
             runs[0], networks[0], output, method, self._epoch, self.chunk_frames, self.average_decay
         )
 
-    def _epoch(self, module: OneFoldModule, frames: Tensor, targets: Tensor) -> Measures:
+    def divides(self) -> bool:
+        """See `OptimizerSettings`."""
+        return True
+
+    def _epoch(self, module: OneFoldModule, rows: Tensor) -> Measures:
         """Take a step on every minibatch, in the order of the seed and the epoch.
 
         Args:
             module: the fold, its network and its optimiser.
-            frames: of the epoch, standardised, shape (frames, bins).
-            targets: numbers of their genres, shape (frames,).
+            rows: numbers of the epoch's frames, shape (frames,).
 
         Returns:
             Means over the steps: the minibatches' losses before their steps, and the numbers of the steps.
         """
-        import torch
-
-        from earlayers.learning.seeds import Purpose, generator
+        from earlayers.learning.ranks import share
 
         loss = loss_class(module.output)
         run, method = module.runs[0], cast("KroneckerHessianFree", module.method)
-        order = torch.randperm(len(frames), generator=generator(run.seed, Purpose.ORDER, run.epoch))
         steps = []
         # minibatches of nearly one size: a small rest would be a noisy step
-        for rows in order.to(frames.device).tensor_split(max(1, round(len(frames) / self.batch_frames))):
-            method.step(module.network, loss, (frames[rows], targets[rows]))
+        for some in run.shuffled(rows).tensor_split(max(1, round(len(rows) / self.batch_frames))):
+            method.step(module.network, loss, module.part(share(some)))
             module.after_step()
             steps.append(method.last_step.as_metrics())
         columns = {"train_loss": "loss_before"} | STEP_COLUMNS
@@ -240,9 +249,9 @@ class Untrained(OptimizerSettings):
         idle = torch.optim.SGD(networks[0].parameters(), lr=0.0)
         return OneFoldModule(runs[0], networks[0], output, idle, self._epoch, VALIDATION_FRAMES)
 
-    def _epoch(self, module: OneFoldModule, frames: Tensor, targets: Tensor) -> Measures:
-        """The mean loss of frames, standardised, shape (frames, bins), and targets, shape (frames,)."""
-        return {"train_loss": module.score(frames, targets)[0]}
+    def _epoch(self, module: OneFoldModule, rows: Tensor) -> Measures:
+        """The mean loss of the epoch's frames, whose numbers are `rows`, shape (frames,)."""
+        return {"train_loss": module.score(rows)[0]}
 
 
 def loss_class(output: str) -> type[CanonicalLoss]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from earlayers.learning.alignment import aligned
-from earlayers.learning.batches import Cuts, StackedBatches, WholeTable
+from earlayers.learning.batches import Cuts, RowsOfFold, StackedBatches
 from earlayers.learning.network import Network
 from earlayers.learning.runs import FoldRun
 from earlayers.learning.seeds import Purpose, generator
@@ -196,7 +196,7 @@ class StackedSgdModule(FoldsModule):
 
 
 class OneFoldModule(FoldsModule):
-    """One fold alone, an epoch's frames in memory as one batch; what an epoch is, its optimiser says."""
+    """One fold alone; what an epoch is, its optimiser says, and how much of its frames memory holds."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class OneFoldModule(FoldsModule):
         network: Network,
         output: str,
         method: torch.optim.Optimizer,
-        epoch: Callable[[OneFoldModule, Tensor, Tensor], Measures],
+        epoch: Callable[[OneFoldModule, Tensor], Measures],
         chunk_frames: int,
     ) -> None:
         """Bring network and optimiser together.
@@ -214,8 +214,8 @@ class OneFoldModule(FoldsModule):
             network: with its first weights.
             output: `softmax` or `sigmoid`.
             method: the optimiser of its parameters, whose `state_dict` is all that a checkpoint needs.
-            epoch: trains, by `step` alone, on the epoch's frames (standardised, shape (frames, bins)) and
-                their targets (shape (frames,)); returns `train_loss` and what else is to stand in the curves.
+            epoch: trains, by `step` alone, on the frames of these numbers, which `part` cuts from the table;
+                returns `train_loss` and what else is to stand in the curves.
             chunk_frames: frames that the network is asked about at once in validation.
         """
         super().__init__([run])
@@ -228,23 +228,34 @@ class OneFoldModule(FoldsModule):
 
     def batches(self) -> LightningDataModule:
         """See `FoldsModule`."""
-        return WholeTable(self.runs[0])
+        return RowsOfFold(self.runs[0])
 
-    def train_epoch(self, batch: Callable[[], tuple[Tensor, Tensor]]) -> None:
-        """One epoch of what the batch gives: frames, shape (frames, bins), and targets, shape (frames,)."""
-        self.measures[0] = self.epoch(self, *batch())
+    def train_epoch(self, batch: Callable[[], Tensor]) -> None:
+        """One epoch of the frames whose numbers the batch gives, in the table's order, shape (frames,)."""
+        self.measures[0] = self.epoch(self, batch())
 
-    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Loss and accuracy of frames, shape (frames, bins), and targets, shape (frames,)."""
-        loss, accuracy = self.score(*batch)
+    def validation_step(self, batch: Tensor) -> None:
+        """Loss and accuracy of the frames of these numbers, shape (frames,)."""
+        loss, accuracy = self.score(batch)
         self.measures[0] |= {"valid_loss": loss, "valid_accuracy": accuracy}
 
+    def part(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (standardised, shape (rows, bins)) and targets (shape (rows,)), in memory."""
+        return self.runs[0].data.part(rows)
+
     @torch.no_grad()
-    def score(self, frames: Tensor, targets: Tensor) -> tuple[float, float]:
-        """Mean loss and accuracy, percent, of standardised frames (frames, bins) and targets (frames,)."""
-        logits = torch.cat([self.answer(chunk) for chunk in frames.split(self.chunk_frames)])
-        loss = losses(logits, targets, self.output).mean(dtype=torch.float64).item()
-        return loss, 100 * (logits.argmax(-1) == targets).double().mean().item()
+    def score(self, rows: Tensor) -> tuple[float, float]:
+        """Mean loss and accuracy, percent, of frames of these numbers, `chunk_frames` at a time."""
+        # made beforehand: small arrays kept between large ones would scatter what the heap gives back
+        each = self.runs[0].data.frames.new_empty(len(rows))
+        right = torch.empty_like(each, dtype=torch.bool)
+        for start in range(0, len(rows), self.chunk_frames):
+            window = slice(start, start + self.chunk_frames)
+            frames, targets = self.part(rows[window])
+            logits = self.answer(frames)
+            each[window] = losses(logits, targets, self.output)
+            right[window] = logits.argmax(-1) == targets
+        return each.mean(dtype=torch.float64).item(), 100 * right.double().mean().item()
 
     def after_step(self) -> None:
         """What a kind of module does between the steps of an epoch that has several: here nothing."""
@@ -280,7 +291,7 @@ class AveragedFoldModule(OneFoldModule):
         network: Network,
         output: str,
         method: torch.optim.Optimizer,
-        epoch: Callable[[OneFoldModule, Tensor, Tensor], Measures],
+        epoch: Callable[[OneFoldModule, Tensor], Measures],
         chunk_frames: int,
         decay: float,
     ) -> None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from earlayers.learning.checkpoints import Checkpoints
 from earlayers.learning.modules import FoldsModule
+from earlayers.learning.ranks import of_first
 
 EpochRow = dict[str, float]
 # a name and the number of the screen's line for a progress bar
@@ -43,7 +44,7 @@ class Recorder(Callback):
     def restore(self, module: FoldsModule) -> None:
         """Let every fold go on from its last whole checkpoint; folds may stand at different epochs."""
         for fold, (run, checkpoints) in enumerate(zip(module.runs, self.checkpoints, strict=True)):
-            state = checkpoints.load()
+            state = of_first(checkpoints.load())
             if state is not None:
                 run.load_state_dict(state["run"])
                 module.restore(fold, state["weights"], state["optimizer"])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from earlayers.errors import UserError
 from earlayers.learning.seeds import Purpose, generator
@@ -35,6 +35,7 @@ class FoldRun:
         patience: epochs without a better validation accuracy after which it stops (paper section 3.1).
         min_delta: points that the accuracy must rise by to count as better; the best epoch is kept anyway.
         epoch_fraction: share of every clip's frames that an epoch sees and is judged by; 1.0 for all.
+        shuffle_frames: `all`, or about how many frames of whole clips are shuffled among themselves.
         keep_last: take every epoch for the best so far, so that nothing stops early and the last is kept.
         epoch: epochs done.
         seconds: wall time of all of it; folds trained at once share it equally.
@@ -51,6 +52,7 @@ class FoldRun:
     max_epochs: int
     patience: int
     epoch_fraction: float = 1.0
+    shuffle_frames: int | Literal["all"] = "all"
     keep_last: bool = False
     min_delta: float = 0.0
     epoch: int = 0
@@ -68,6 +70,15 @@ class FoldRun:
             return self.data.train_rows
         chance = generator(self.seed, Purpose.PART, self.epoch)
         return self.data.part_of_clips(self.data.train_rows, self.epoch_fraction, chance)
+
+    def shuffled(self, rows: Tensor) -> Tensor:
+        """The order in which minibatches of the coming epoch take frames: the seed and the epoch decide it.
+
+        Args:
+            rows: numbers of frames, clip after clip, as `epoch_rows` gives them.
+        """
+        chance = generator(self.seed, Purpose.ORDER, self.epoch)
+        return self.data.shuffled(rows, self.shuffle_frames, chance)
 
     @cached_property
     def valid_rows(self) -> Tensor:

@@ -166,6 +166,8 @@ def _forest(step: PlannedStep, settings: Params, clips: int) -> tuple[int, float
     frames = settings.audio.clip_seconds * settings.audio.sample_rate_hz / settings.frames.hop_samples
     asked, most = chosen.training_frames_per_track, getattr(chosen, "max_samples", "all")
     rows = 0.75 * clips * (frames if asked == "all" else min(asked, frames))
+    if chosen.training_rows != "all":
+        rows = min(rows, chosen.training_rows)
     layers = settings.training.hidden_layers + 1 if "method" in step.keys else 1
     parts = len(chosen.parts(math.ceil(rows), layers))
     return getattr(chosen, "trees", 1), rows if most == "all" else min(rows, float(most)), parts

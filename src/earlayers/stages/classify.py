@@ -19,7 +19,7 @@ from earlayers.errors import UserError
 from earlayers.genres.classifiers import Classifier
 from earlayers.genres.evaluation import FoldClips, frame_votes, window_votes
 from earlayers.genres.predictions import Ballot, predictions_table, save_predictions
-from earlayers.genres.representations import Representation, check_network, join_layers, open_network
+from earlayers.genres.representations import JoinedLayers, Representation, check_network, open_network
 from earlayers.genres.scoring import Scores, accuracies, best_layer, over_folds, shown
 from earlayers.genres.transforms import Transform
 from earlayers.genres.voting import Vote
@@ -60,12 +60,15 @@ class FoldTask:
             return open_network(self.representation)
         return Transform.load(self.representation)
 
-    def window_vectors(self) -> dict[str, np.ndarray]:
-        """Layer -> vectors of all windows, shape (windows, 2 * units); layers of a network also joined."""
-        vectors = {layer: np.load(file) for layer, file in self.vectors.items()}
-        return vectors if "input" in vectors else {**vectors, "all": join_layers(list(vectors.values()))}
+    def window_vectors(self) -> dict[str, np.ndarray | JoinedLayers]:
+        """Layer -> vectors of all windows, shape (windows, 2 * units), on disk; a network's also joined."""
+        # plain arrays: what a classifier keeps of a memory map would be one, too, and could not be stored
+        single = {layer: np.asarray(np.load(file, mmap_mode="r")) for layer, file in self.vectors.items()}
+        return {**single, **({} if "input" in single else {"all": JoinedLayers(list(single.values()))})}
 
-    def judge_windows(self, vectors: np.ndarray, learn: Sequence[str], ask: str) -> tuple[Any, list[Vote]]:
+    def judge_windows(
+        self, vectors: np.ndarray | JoinedLayers, learn: Sequence[str], ask: str
+    ) -> tuple[Any, list[Vote]]:
         """Fit on the windows of some parts, vote for the clips of another.
 
         Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -45,16 +46,16 @@ class ClipWindows:
     windowing: Windowing
     folder: Path
 
-    def statistics(self, representation: Representation) -> np.ndarray:
-        """Window vectors of all clips: means of all units, then variances, shape (windows, 2 * units)."""
+    def statistics(self, representation: Representation) -> Iterator[np.ndarray]:
+        """Window vectors, clip after clip: means of all units, then variances, shape (windows, 2 * units)."""
         frames = np.load(self.frames, mmap_mode="r")
-        described = (representation.describe(frames[rows]) for rows in self.rows)
-        return np.concatenate([window_statistics(clip, self.windowing) for clip in described])
+        for rows in self.rows:
+            yield window_statistics(representation.describe(frames[rows]), self.windowing)
 
 
 @dataclass(frozen=True)
 class NetworkTask:
-    """Describe all clips by the network of one fold."""
+    """Describe all clips by the network of one fold; memory holds a clip at a time."""
 
     fold: int
     network: Path
@@ -176,10 +177,17 @@ def _run(
 
 def _describe_by_network(task: NetworkTask) -> None:
     network = open_network(task.network)
-    vectors = layer_vectors(task.clips.statistics(network), network.columns)
-    for layer, values in vectors.items():
-        if layer != "all":
-            files.write_array(task.clips.folder / f"fold_{task.fold}_layer_{layer}.npy", values)
+    layers = {layer: columns for layer, columns in network.columns.items() if layer != "all"}
+    with ExitStack() as stack:
+        written = {
+            layer: stack.enter_context(
+                _vectors_file(task.clips.folder / f"fold_{task.fold}_layer_{layer}.npy", columns)
+            )
+            for layer, columns in layers.items()
+        }
+        for statistics in task.clips.statistics(network):
+            for layer, vectors in layer_vectors(statistics, layers).items():
+                written[layer].append(vectors)
 
 
 def _describe_by_transform(task: TransformTask) -> None:
@@ -187,8 +195,15 @@ def _describe_by_transform(task: TransformTask) -> None:
     frames = np.load(task.clips.frames, mmap_mode="r")
     transform = task.settings.build(frames, rows, task.sums[task.training])
     transform.save(task.clips.folder / f"{task.column}_transform.safetensors")
-    windows = task.clips.statistics(transform)
-    files.write_array(task.clips.folder / f"{task.column}_windows.npy", windows)
+    (columns,) = transform.columns.values()
+    with _vectors_file(task.clips.folder / f"{task.column}_windows.npy", columns) as written:
+        for vectors in task.clips.statistics(transform):
+            written.append(vectors)
+
+
+def _vectors_file(path: Path, columns: slice) -> files.ArrayFile:
+    """A file for the window vectors of a layer, written a clip at a time."""
+    return files.ArrayFile(path, (2 * (columns.stop - columns.start),), "<f4")
 
 
 def _write_frames(data: Path, tracks: pd.DataFrame, chosen: Handmade, settings: Params, folder: Path) -> None:

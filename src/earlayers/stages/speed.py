@@ -81,6 +81,7 @@ def train_fold(task: SpeedTask) -> dict[str, Any]:
         hidden_layers=task.training.hidden_layers,
         seed=fold_seed(task.training.seed, task.fold),
         epoch_fraction=task.training.epoch_fraction,
+        shuffle_frames=task.training.shuffle_frames,
         checkpoint_folder=paths.checkpoints(_states(task.cell), task.fold),
     )
     columns = ("epoch", "cpu_seconds", "valid_accuracy")

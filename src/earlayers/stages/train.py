@@ -86,7 +86,7 @@ def _groups(folds: int, *, stacked: bool) -> list[tuple[int, ...]]:
 
 
 def train_folds(task: TrainTask) -> list[dict[str, Any]]:
-    """Train some folds and write their networks; runs in a worker.
+    """Train some folds and write their networks; runs in a worker, or in several that share the steps.
 
     Args:
         task: which.
@@ -94,12 +94,25 @@ def train_folds(task: TrainTask) -> list[dict[str, Any]]:
     Returns:
         For each fold: fold, history, best_epoch, stopped, seconds, and after a refit refit_seconds.
     """
+    from earlayers.learning.ranks import together
+
+    optimizer = task.settings.methods[task.method].optimizer
+    alone = not optimizer.divides() or parallel.accelerator() != "cpu"
+    with together(_train_here, task, 1 if alone else parallel.processes_per_fold()):
+        return _train_here(task)
+
+
+def _train_here(task: TrainTask) -> list[dict[str, Any]]:
+    """`train_folds` in this process; of those that share a training the first alone writes."""
     from earlayers.learning.folds import fold_data
     from earlayers.learning.network import save_network
+    from earlayers.learning.ranks import rank
 
     table, split = load_table(paths.frames(task.dataset)), load_split(paths.split(task.dataset))
     data = [fold_data(table, split, f"fold_{fold}") for fold in task.folds]
-    fits, kept = _fit(task, data)
+    fits, kept = _fit(task, data, writes=rank() == 0)
+    if rank():
+        return []
     done = []
     for fold, fold_frames, fit, last in zip(task.folds, data, fits, kept, strict=True):
         scaler = Scaler(fold_frames.mean.numpy(), fold_frames.std.numpy())
@@ -116,25 +129,26 @@ def train_folds(task: TrainTask) -> list[dict[str, Any]]:
     return done
 
 
-def _fit(task: TrainTask, data: list[FoldData]) -> tuple[list[Fit], list[Fit]]:
+def _fit(task: TrainTask, data: list[FoldData], *, writes: bool) -> tuple[list[Fit], list[Fit]]:
     """Train with early stopping; the networks to keep are those, or (`training.refit`) trained once more."""
     from earlayers.learning.fitting import fit_folds, refit_folds
 
     training, method = task.settings.training, task.settings.methods[task.method]
-    folders = [paths.checkpoints(task.cell, fold) for fold in task.folds]
+    folders = [paths.checkpoints(task.cell, fold) if writes else None for fold in task.folds]
     options: dict[str, Any] = {
         "hidden_units": task.hidden_units,
         "hidden_layers": training.hidden_layers,
         "seeds": [fold_seed(training.seed, fold) for fold in task.folds],
         "epoch_fraction": training.epoch_fraction,
+        "shuffle_frames": training.shuffle_frames,
         # the first line belongs to the bar over all folds
-        "progress": [(f"fold {fold}", fold + 1) for fold in task.folds],
+        "progress": [(f"fold {fold}", fold + 1) for fold in task.folds] if writes else None,
     }
     fits = fit_folds(data, method, checkpoint_folders=folders, **options)
     if not training.refit:
         return fits, fits
     # states of their own: those of the first training say how many epochs the second has
-    folders = [folder / "refit" for folder in folders]
+    folders = [folder and folder / "refit" for folder in folders]
     epochs = [fit.best_epoch for fit in fits]
     return fits, refit_folds(data, method, epochs, checkpoint_folders=folders, **options)
 

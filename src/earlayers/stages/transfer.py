@@ -74,7 +74,8 @@ class Vectors:
     def open(self, clips: FoldClips) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The layer "input", shape (windows, 2 * units); index of each window's clip, shape (windows,)."""
         del clips  # windows of clips that are not used are there too, and belong to no part
-        return {"input": np.load(self.file)}, pd.read_parquet(self.windows)["track"].to_numpy()
+        vectors = np.asarray(np.load(self.file, mmap_mode="r"))
+        return {"input": vectors}, pd.read_parquet(self.windows)["track"].to_numpy()
 
 
 def run(source: str, target: str, method: str, hidden_units: int, classifier: str) -> None:
