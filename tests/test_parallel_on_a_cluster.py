@@ -166,7 +166,7 @@ def test_a_killed_worker_costs_no_piece_and_gives_none_twice(cluster, tmp_path):
         newest = max(tmp_path.glob("*_begins_*"), key=lambda path: path.stat().st_mtime)
         os.kill(int(newest.name.rpartition("_")[2]), signal.SIGKILL)
 
-    killer = threading.Thread(target=kill_one_at_work)
+    killer = threading.Thread(target=kill_one_at_work, daemon=True)
     killer.start()
     tasks = [(tmp_path, number) for number in range(PIECES)]
     done = parallel.parallel_map(note, tasks, description="notes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ANSWER_SECONDS = 120
 
 
 def executable() -> str | None:
@@ -123,6 +125,8 @@ class Chromium:
 
     def _read(self) -> dict:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._in], [], [], ANSWER_SECONDS)
+            assert ready, f"the browser said nothing for {ANSWER_SECONDS} s"
             more = os.read(self._in, 1 << 20)
             assert more, "the browser has gone"
             self._rest += more

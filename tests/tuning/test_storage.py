@@ -42,10 +42,13 @@ def test_a_trial_without_a_sign_of_life_is_given_up_and_queued_again(make_job, m
 
 
 @pytest.mark.slow
-def test_a_trial_whose_process_died_at_its_birth_is_given_up_too(make_job, monkeypatch):
+@pytest.mark.parametrize("worker", [None, "elsewhere:1/2"])
+def test_a_trial_whose_process_died_at_its_birth_is_given_up_too(make_job, monkeypatch, worker):
     job = make_job()
     study = open_study(job)
-    study.ask()
+    trial = study.ask()
+    if worker:  # it is named beside the first heartbeat, which may come later
+        trial.set_user_attr("worker", worker)
     give_up_silent(study, job.heartbeat_seconds)
     assert study.trials[0].state is TrialState.RUNNING
     now = time.time()

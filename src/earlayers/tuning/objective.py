@@ -93,7 +93,6 @@ class Objective:
             NoPlace: when other trials fill the study; the values go back into the queue.
             TrialFailed: when training raises or ends with a number that is not finite.
         """
-        # first of all: a trial without a name is taken for one whose process died at its birth
         trial.set_user_attr("worker", f"{self.command}/{os.getpid()}")
         place = rank(trial.study, trial.number)
         if place >= self.trials:

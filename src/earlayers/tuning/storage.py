@@ -10,9 +10,11 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from earlayers.errors import UserError
@@ -79,6 +81,16 @@ def retry(study: Study, trial: FrozenTrial, most: int | None = RETRIES) -> None:
     # curves and the name of the dead worker belong to the attempt, the origin belongs to the values
     trial.user_attrs = {key: value for key, value in trial.user_attrs.items() if key == "origin"}
     RetryHeartbeatStaleTrialCallback(max_retry=most)(study, trial)
+
+
+def without_heartbeat(study: Study, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of a study's trials that never gave a sign of life, of which Optuna says nothing."""
+    storage = study._storage
+    if not isinstance(storage, _CachedStorage):  # in memory: its trials die with it
+        return []
+    with storage._backend.engine.connect() as connection:
+        known = set(connection.execute(select(TrialHeartbeatModel.trial_id)).scalars())
+    return [trial for trial in trials if trial._trial_id not in known]
 
 
 def without_password(url: str) -> str:

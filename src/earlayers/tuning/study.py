@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from earlayers.learning.searches import Values
 from earlayers.tuning.job import Job
-from earlayers.tuning.storage import MISSED_HEARTBEATS, RETRIES, open_storage, retry
+from earlayers.tuning.storage import MISSED_HEARTBEATS, RETRIES, open_storage, retry, without_heartbeat
 
 DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "seconds": StudyDirection.MINIMIZE}
 PAPER = "paper"  # the origin of the trial with the paper's values
@@ -129,9 +129,8 @@ def give_up_silent(study: Study, heartbeat_seconds: int) -> None:
     fail_stale_trials(study)
     # killed between being created and its first heartbeat: Optuna never calls such a trial stale
     oldest = time.time() - MISSED_HEARTBEATS * heartbeat_seconds
-    for trial in running(study):
-        began = trial.datetime_start
-        if "worker" not in trial.user_attrs and began is not None and began.timestamp() < oldest:
+    for trial in without_heartbeat(study, running(study)):
+        if trial.datetime_start is not None and trial.datetime_start.timestamp() < oldest:
             retry(study, study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True))
 
 
