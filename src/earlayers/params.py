@@ -89,9 +89,10 @@ class Variant(Settings):
     """One cell of the pipeline with some values changed: what would have happened if.
 
     `layers` says how all layers together judge a clip: `joined` into one vector for one classifier, as
-    everywhere in the tables, or `voted`, where a classifier of each layer has its vote. Beside the cell the
-    hand-made features of `handmade` may be judged by the same classifier, and all of them on the targets of
-    `transfer_to`; `datasets` has entries of its own, for targets that no stage of the pipeline uses.
+    everywhere in the tables, or `voted`, where a classifier of each layer has its vote; `aggregation` says
+    whether windows or single frames are told of. Beside the cell the hand-made features of `handmade` may be
+    judged by the same classifier, and all of them on the targets of `transfer_to`; `datasets` has entries of
+    its own, for targets that no stage of the pipeline uses.
     """
 
     question: str
@@ -100,6 +101,7 @@ class Variant(Settings):
     hidden_units: HiddenUnits
     classifier: Key
     layers: Literal["joined", "voted"]
+    aggregation: Literal["window", "none"] = "window"
     # a variant that says nothing of them has none: DVC watches the whole entry
     transfer_to: list[Key] = Field(default_factory=list)
     handmade: list[Key] = Field(default_factory=list)

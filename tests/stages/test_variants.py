@@ -187,7 +187,10 @@ def test_another_layout_makes_the_frames_anew(content):
 
 
 def write_cells(item):
-    """Files of unchanged cells by hand: two clips, whose layers do not agree; MFCC name one rightly."""
+    """Files of unchanged cells by hand: two clips, whose layers do not agree; MFCC name one rightly.
+
+    Single frames name both rightly.
+    """
     place = {"genre": "high", "group": "", "aggregation": "window", "classifier": "random_forest"}
     rows = [
         place | {"path": path, "fold": fold, "layer": layer, "predicted": "low", "p_high": p, "p_low": 1 - p}
@@ -198,6 +201,7 @@ def write_cells(item):
         row | {"layer": "input", "predicted": name}
         for row, name in zip(rows[::4], ("high", "low"), strict=True)
     ]
+    rows += [row | {"aggregation": "none", "predicted": "high"} for row in rows]
     for step in variants.steps(item):
         for output in step.outputs:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -211,12 +215,19 @@ def write_cells(item):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("layers", "predicted", "mean"), [("joined", ["low", "low"], 0.0), ("voted", ["high", "low"], 50.0)]
+    ("layers", "aggregation", "predicted", "mean"),
+    [
+        ("joined", "window", ["low", "low"], 0.0),
+        ("joined", "none", ["high", "high"], 0.0),
+        ("voted", "window", ["high", "low"], 50.0),
+    ],
 )
-def test_what_all_layers_say_of_every_clip_is_kept(content, tmp_path, monkeypatch, layers, predicted, mean):
+def test_what_all_layers_say_of_every_clip_is_kept(
+    content, tmp_path, monkeypatch, layers, aggregation, predicted, mean
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EARLAYERS_TRACKING", "off")
-    item = variant().model_copy(update={"layers": layers})
+    item = variant().model_copy(update={"layers": layers, "aggregation": aggregation})
     params.write(content | {"variants": {"layers": item.model_dump()}}, Path("params.yaml"))
     write_cells(item)
     variants.run("layers")

@@ -12,11 +12,6 @@ from earlayers.planning.presets import changes_of
 from earlayers.planning.steps import value_at
 from earlayers.reporting.tables import pipes
 
-# the variant that goes from the default run's value, which is the shortcut's, to the paper's
-ASKED_BY = {
-    "training.epoch_fraction": "epoch_all",
-    "classifiers.random_forest.window_trees": "window_trees_400",
-}
 HEADS = ("shortcut", "paper", "here", "variant", "the paper's value gains, points")
 
 
@@ -43,22 +38,31 @@ def table(changes: Mapping[str, Any], paper: Any, default: Any, answers: Sequenc
         answers: `variants` of results/variants.json.
 
     Returns:
-        Markdown; a gain has its 95 % interval, and is missing where the variant was not run, or begins at a
-        value of the default run that is not the preset's.
+        Markdown; a gain has its 95 % interval, and says where the default run, from which the variant goes to
+        the paper's value, has another one than the preset. A variant of several shortcuts has changed them
+        together, and stands in the row of each.
     """
     by_name = {answer["variant"]: answer for answer in answers}
     rows = []
     for path, here in changes.items():
-        name, there = ASKED_BY.get(path, ""), value_at(default, path)
+        name, there = asked_by(path, changes, paper, default), value_at(default, path)
         gain = "not measured"
-        if name and there != here:
-            gain = f"not measured: the default run has {there}"
-        elif name and name not in by_name:
+        if name and by_name.get(name, {}).get("difference") is None:
             gain = "not measured yet"
-        elif name and by_name[name]["difference"] is not None:
+        elif name:
             gain = "{difference:+.1f} [{low:+.1f}, {high:+.1f}]".format(**by_name[name])
+            gain += "" if there == here else f" from {_shown(there)}"
         rows.append([f"`{path}`", _shown(value_at(paper, path)), _shown(here), name and f"`{name}`", gain])
     return pipes(HEADS, rows, ["l"])
+
+
+def asked_by(path: str, changes: Mapping[str, Any], paper: Any, default: Any) -> str:
+    """The variant of the default run that gives shortcuts, this one among them, the paper's values; or ""."""
+    for name, variant in default["variants"].items():
+        asked = variant["changes"]
+        if path in asked and all(key in changes and asked[key] == value_at(paper, key) for key in asked):
+            return str(name)
+    return ""
 
 
 def _shown(value: Any) -> str:

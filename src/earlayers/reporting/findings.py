@@ -22,9 +22,10 @@ from earlayers.reporting.timing import SpeedTraining, TrainedCell
 class ChangedCell:
     """A cell that was run with some values of params.yaml changed, beside the same cell unchanged.
 
-    `row` and `base` are all layers over windows; `changes` maps paths in params.yaml to values; `layers` is
-    "joined" or "voted"; `predictions` holds path, genre, group, fold and predicted of every clip. `others`
-    has the same, by dataset and representation, of the baselines and targets that were run beside it.
+    `row` and `base` are all layers, over windows or single frames; `changes` maps paths in params.yaml to
+    values; `layers` is "joined" or "voted"; `predictions` holds path, genre, group, fold and predicted of
+    every clip. `others` has the same, by dataset and representation, of the baselines and targets that were
+    run beside it.
     """
 
     name: str
@@ -138,8 +139,9 @@ def _variants(params: Params, rows: list[TableRow]) -> Iterator[ChangedCell]:
         place = (1, variant.method, variant.hidden_units)
         layer = "voted" if variant.layers == "voted" else "all"
         changed = {row.place: row for row in rows_of_cell(files.read_json(path))}
-        row = changed.get((*place, layer, "window"))
-        base = by_key.get((1, "", variant.dataset, *place[1:], "all", "window", variant.classifier))
+        row = changed.get((*place, layer, variant.aggregation))
+        whole = ("all", variant.aggregation, variant.classifier)
+        base = by_key.get((1, "", variant.dataset, *place[1:], *whole))
         if row and base:
             facts = (variant.question, dict(variant.changes), variant.layers)
             # a group may look like a number, or be empty: it is text all the same

@@ -64,11 +64,11 @@ def run(name: str) -> None:
     ]
     results = [files.read_json(result) for result, _ in judged]
     predictions = [
-        _predictions(result, file, variant.layers) for result, (_, file) in zip(results, judged, strict=True)
+        _predictions(result, file, variant) for result, (_, file) in zip(results, judged, strict=True)
     ]
     result, *others = results
     if variant.layers == "voted":
-        result["accuracy"]["window"]["voted"] = _over_folds(predictions[0])
+        result["accuracy"][variant.aggregation]["voted"] = _over_folds(predictions[0])
     files.write_text(paths.variant_predictions(name), pd.concat(predictions).to_csv(index=False))
     facts = {"question": variant.question, "changes": variant.changes, "layers": variant.layers}
     files.write_json(paths.result("variants", name), {"variant": name} | facts | result | {"others": others})
@@ -148,8 +148,8 @@ def _judging(
     )
 
 
-def _predictions(result: Any, file: Path, layers: str) -> pd.DataFrame:
-    """What all layers together say of every clip over windows.
+def _predictions(result: Any, file: Path, variant: Variant) -> pd.DataFrame:
+    """What all layers together say of every clip.
 
     Returns:
         dataset, representation, path, genre, group, fold, predicted.
@@ -159,13 +159,13 @@ def _predictions(result: Any, file: Path, layers: str) -> pd.DataFrame:
     from earlayers.genres.predictions import vote_together
 
     table = pd.read_parquet(file)
-    windows = table[table["aggregation"] == "window"]
-    if layers == "voted" and result["hidden_units"]:
-        windows = vote_together(windows)
+    rows = table[table["aggregation"] == variant.aggregation]
+    if variant.layers == "voted" and result["hidden_units"]:
+        rows = vote_together(rows)
     else:
-        windows = windows[windows["layer"] == ("all" if result["hidden_units"] else "input")]
+        rows = rows[rows["layer"] == ("all" if result["hidden_units"] else "input")]
     dataset = result["target"] if "target" in result else result["dataset"]
-    return windows.assign(dataset=dataset, representation=result["representation"])[COLUMNS]
+    return rows.assign(dataset=dataset, representation=result["representation"])[COLUMNS]
 
 
 def _over_folds(predictions: pd.DataFrame) -> dict[str, float | None]:
