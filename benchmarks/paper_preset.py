@@ -63,7 +63,10 @@ def run(preset: str, content: Any, arguments: argparse.Namespace) -> dict[str, E
             continue
         entry = measure(step, limited, arguments.folder, arguments.remark) | {"limit": limit}
         if step.stage == "train":
-            entry |= training(arguments.folder, step)
+            left = training(arguments.folder, step)
+            # of a training that was cut off and went on, the process knows the rest alone
+            whole_seconds = max(entry["cpu_seconds"], left.pop("cpu_seconds"))
+            entry |= left | {"cpu_seconds": round(whole_seconds, 1)}
         entry["to_its_end"] = limit == whole or entry["stopped"] != "limit"
         measured[step.name] = entry
         kept.write_text(json.dumps(measured))
@@ -73,12 +76,17 @@ def run(preset: str, content: Any, arguments: argparse.Namespace) -> dict[str, E
 
 
 def training(folder: Path, step: Step) -> Entry:
-    """What a training left: its epochs, how it ended, and conjugate-gradient iterations a step."""
+    """What a training left: epochs, how it ended, CPU seconds of them, iterations of a Hessian-free step."""
     cell = f"gtzan-{step.method}-{step.hidden_units}"
     fold = json.loads((folder / f"results/train/{cell}.json").read_text())["folds"]["0"]
     curve = pd.read_csv(folder / f"results/curves/{cell}.csv")
     iterations = round(float(curve["cg_iterations"].mean()), 1) if "cg_iterations" in curve else None
-    return {"epochs": fold["epochs"], "stopped": fold["stopped"], "iterations": iterations}
+    return {
+        "epochs": fold["epochs"],
+        "stopped": fold["stopped"],
+        "cpu_seconds": float(curve["cpu_seconds"].max()),
+        "iterations": iterations,
+    }
 
 
 def plan(measured: dict[str, Entry], content: Any, folder: Path) -> dict[str, float]:
