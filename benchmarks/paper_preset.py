@@ -6,7 +6,8 @@ trains on the corpus of paper_size.py, in the same DIR, by params.<preset>.yaml:
 --epochs epochs where the hours are not there. Such a training is marked, and run again when the limit is
 higher; what was measured already is not run again, so a run may be cut short. With --plan the planner's
 seconds for the same steps, and as many epochs and iterations, stand beside what was measured. Writes
-results/benchmarks/<preset>.json after every step. Reads /proc, so Linux only.
+results/benchmarks/<preset>.json after every step, and its table in docs/paper_run.md. Reads /proc, so Linux
+only.
 """
 
 from __future__ import annotations
@@ -22,16 +23,20 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from paper_corpus import make_corpus
+from paper_corpus import CLIPS, GENRES, make_corpus
 from paper_size import LIMIT_BYTES, ROOT, Step, commit, measure, one_fold
 
 from earlayers import params
+from earlayers.files import write_text
 from earlayers.planning.plan import costs
 from earlayers.planning.presets import with_preset
 from earlayers.planning.sample import size_of
 from earlayers.planning.steps import steps as cells
+from earlayers.reporting.readme import replace_block
+from earlayers.reporting.tables import pipes
 
-RESULTS = ROOT / "results/benchmarks"
+RESULTS, PAGE = ROOT / "results/benchmarks", ROOT / "docs/paper_run.md"
+HEADS = ("stage", "method", "units", "epochs", "ended by", "CPU seconds", "planned", "peak anonymous GB")
 PAPER = "params.paper.yaml"
 Entry = dict[str, Any]
 
@@ -153,6 +158,40 @@ def write(preset: str, measured: dict[str, Entry], planned: dict[str, float]) ->
         "stages": stages,
     }
     (RESULTS / f"{preset}.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_text(PAGE, replace_block(PAGE.read_text(encoding="utf-8"), f"{preset}-measured", block(content)))
+
+
+def block(content: Entry) -> str:
+    """What docs/paper_run.md says of a preset's file."""
+    stages, both = content["stages"], content["two_folds_of_hessian_free_at_once_bytes"] / 1e9
+    rows = [
+        [
+            entry["stage"],
+            entry["method"],
+            str(entry["hidden_units"] or ""),
+            str(entry["epochs"] or ""),
+            entry.get("stopped", ""),
+            f"{entry['cpu_seconds']:.0f}",
+            f"{entry['planned_cpu_seconds']:.0f}" if "planned_cpu_seconds" in entry else "",
+            f"{entry['peak_anonymous_bytes'] / 1e9:.2f}",
+        ]
+        for entry in stages
+    ]
+    said = [
+        f"One fold of every method, {CLIPS * len(GENRES)} clips of 30 s (commit {content['commit']}):",
+        pipes(HEADS, rows, ["l", "l"]),
+        f"To train one fold by all of them took {_hours(stages, 'train'):.2f} core-hours; two folds of "
+        f"Hessian-free at once need at most {both:.1f} GB.",
+    ]
+    if content["planned_cpu_seconds"]:
+        ratio = content["planned_cpu_seconds"] / content["measured_cpu_seconds_of_the_same"]
+        said[-1] += f" The plan of the same steps and epochs comes to {ratio:.2f} times what was measured."
+    remarks = dict.fromkeys(entry["remark"] for entry in stages if entry["remark"])
+    return "\n\n".join([*said, *(f"While it was measured: {remark}." for remark in remarks)])
+
+
+def _hours(stages: list[Entry], stage: str) -> float:
+    return sum(entry["cpu_seconds"] for entry in stages if entry["stage"] == stage) / 3600
 
 
 def main() -> None:

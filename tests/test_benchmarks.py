@@ -144,10 +144,16 @@ def test_a_training_that_was_cut_is_measured_again_at_a_higher_limit_and_nothing
     benchmark, tmp_path, monkeypatch
 ):
     preset, ran = benchmark("paper_preset"), []
-    measured = {"method": "", "peak_anonymous_bytes": 3_000_000_000, "cpu_seconds": 10.0}
-    monkeypatch.setattr(preset, "measure", lambda step, *_: ran.append(step.name) or dict(measured))
-    monkeypatch.setattr(preset, "training", lambda *_: {"epochs": 2, "stopped": "limit", "iterations": None})
+    measured = {"method": "", "peak_anonymous_bytes": 3_000_000_000, "cpu_seconds": 10.0, "remark": ""}
+    measured |= {"hidden_units": 50, "epochs": 0}
+    left = {"epochs": 2, "stopped": "limit", "iterations": None, "cpu_seconds": 30.0}
+    monkeypatch.setattr(
+        preset, "measure", lambda step, *_: ran.append(step.name) or measured | {"stage": step.stage}
+    )
+    monkeypatch.setattr(preset, "training", lambda *_: dict(left))
     monkeypatch.setattr(preset, "RESULTS", tmp_path)
+    monkeypatch.setattr(preset, "PAGE", tmp_path / "page.md")
+    preset.PAGE.write_text("<!-- short-measured:begin --><!-- short-measured:end -->")
     content = preset.one_fold(yaml.safe_load((FOLDER.parent / "params.paper.yaml").read_text()))
     content |= {"methods": {"relu_sgd": content["methods"]["relu_sgd"]}, "hidden_units": [50]}
     arguments = argparse.Namespace(folder=tmp_path, epochs=2, only=None, remark="")
@@ -165,10 +171,15 @@ def test_a_training_that_was_cut_is_measured_again_at_a_higher_limit_and_nothing
     arguments.epochs = 3
     preset.run("short", content, arguments)
     assert ran == [train]
-    preset.write("short", entries, {train: 15.0})
+    preset.write("short", entries, {train: 45.0})
     written = json.loads((tmp_path / "short.json").read_text())
     assert not written["to_its_end"]
+    # a training that was cut off and went on: its epochs took longer than its last process
+    assert written["stages"][2]["cpu_seconds"] == 30.0
     assert written["stages"][2]["planned_over_measured"] == 1.5
+    page = preset.PAGE.read_text()
+    assert "| train |  | 50 | 2 | limit | 30 | 45 | 3.00 |" in page
+    assert "comes to 1.50 times what was measured" in page
 
 
 def test_the_page_on_scale_says_what_the_measurements_say(benchmark):

@@ -55,8 +55,16 @@ def test_shortcuts_that_were_changed_together_share_a_gain(changes, known):
     assert all((" |  | not measured |" in row) != known for row in both)
 
 
+def test_a_variant_that_takes_the_shortcut_itself_counts_the_other_way():
+    answer = ANSWER | {"variant": "few"}
+    fraction, *_ = rows(1.0, [answer], {"few": {"training.epoch_fraction": 0.125}})
+    assert "1 | 0.125 | `few` | -1.3 [-3.0, +0.5] |" in fraction
+    fraction, *_ = rows(1.0, [answer], {"few": {"training.epoch_fraction": 0.25}})
+    assert "`few` | -1.3 [-3.0, +0.5] from 0.25 |" in fraction
+
+
 def test_every_shortcut_of_the_night_has_its_variant(monkeypatch):
     monkeypatch.chdir(ROOT)
     default, paper = params.read(), params.read(ROOT / "params.paper.yaml")
     shortcuts = changes_of("overnight")
-    assert all(asked_by(path, shortcuts, paper, default) for path in shortcuts)
+    assert all(asked_by(path, shortcuts, paper, default)[0] for path in shortcuts)

@@ -45,24 +45,34 @@ def table(changes: Mapping[str, Any], paper: Any, default: Any, answers: Sequenc
     by_name = {answer["variant"]: answer for answer in answers}
     rows = []
     for path, here in changes.items():
-        name, there = asked_by(path, changes, paper, default), value_at(default, path)
+        (name, way), there = asked_by(path, changes, paper, default), value_at(default, path)
         gain = "not measured"
         if name and by_name.get(name, {}).get("difference") is None:
             gain = "not measured yet"
         elif name:
-            gain = "{difference:+.1f} [{low:+.1f}, {high:+.1f}]".format(**by_name[name])
-            gain += "" if there == here else f" from {_shown(there)}"
+            gains = sorted(way * by_name[name][key] for key in ("low", "difference", "high"))
+            gain = "{1:+.1f} [{0:+.1f}, {2:+.1f}]".format(*gains)
+            other = there if way > 0 else default["variants"][name]["changes"][path]
+            gain += "" if other == here else f" from {_shown(other)}"
         rows.append([f"`{path}`", _shown(value_at(paper, path)), _shown(here), name and f"`{name}`", gain])
     return pipes(HEADS, rows, ["l"])
 
 
-def asked_by(path: str, changes: Mapping[str, Any], paper: Any, default: Any) -> str:
-    """The variant of the default run that gives shortcuts, this one among them, the paper's values; or ""."""
+def asked_by(path: str, changes: Mapping[str, Any], paper: Any, default: Any) -> tuple[str, int]:
+    """The variant of the default run that tells what a shortcut changes.
+
+    Returns:
+        Its name, and 1 where it gives shortcuts, this one among them, the paper's values; -1 where the
+        default run has the paper's value, and the variant, which changes nothing else, another one. "" and 0
+        without any.
+    """
     for name, variant in default["variants"].items():
         asked = variant["changes"]
         if path in asked and all(key in changes and asked[key] == value_at(paper, key) for key in asked):
-            return str(name)
-    return ""
+            return str(name), 1
+        if set(asked) == {path} and value_at(default, path) == value_at(paper, path):
+            return str(name), -1
+    return "", 0
 
 
 def _shown(value: Any) -> str:
