@@ -31,7 +31,7 @@ from earlayers.reporting.tables import pipes
 
 ROOT = Path(__file__).parent.parent
 OUTPUT, PAGE = ROOT / "results/benchmarks/workers.json", ROOT / "docs/scale.md"
-METHODS, UNITS = ("relu_sgd", "sigmoid_sgd"), 50
+METHODS, UNITS, EPOCHS = ("relu_sgd", "sigmoid_sgd"), 50, 20
 WORKERS = (2, 4)
 HEADS = ("where", "folds at once", "seconds", "the same bytes")
 
@@ -40,6 +40,8 @@ def project(folder: Path) -> None:
     """A project with nothing but the two cells, whose clips are those of this one."""
     content = params.read(ROOT / paths.PARAMS)
     content["methods"] = {name: content["methods"][name] for name in METHODS}
+    for method in content["methods"].values():
+        method["max_epochs"] = EPOCHS
     content |= {"hidden_units": [UNITS], "transfer_to": [], "handmade": {}, "variants": {}}
     drop_dangling(content)
     params.write(content, folder / paths.PARAMS)
@@ -122,8 +124,8 @@ def block(content: dict[str, Any]) -> str:
         for name, entry in runs.items()
     ]
     return (
-        f"Two cells of the default run ({' and '.join(METHODS)}, {UNITS} units: training, features, forests) "
-        f"side by side on {content['cores']} cores:\n\n" + pipes(HEADS, rows, ["l"])
+        f"Two cells of the default run ({' and '.join(METHODS)}, {UNITS} units: {EPOCHS} epochs, features, "
+        f"forests) side by side on {content['cores']} cores:\n\n" + pipes(HEADS, rows, ["l"])
     )
 
 
