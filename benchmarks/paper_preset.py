@@ -177,10 +177,11 @@ def block(content: Entry) -> str:
         ]
         for entry in stages
     ]
+    hours = sum(entry["cpu_seconds"] for entry in stages if entry["stage"] == "train") / 3600
     said = [
         f"One fold of every method, {CLIPS * len(GENRES)} clips of 30 s (commit {content['commit']}):",
         pipes(HEADS, rows, ["l", "l"]),
-        f"To train one fold by all of them took {_hours(stages, 'train'):.2f} core-hours; two folds of "
+        f"To train one fold by all of them took {hours:.2f} core-hours; two folds of "
         f"Hessian-free at once need at most {both:.1f} GB.",
     ]
     if content["planned_cpu_seconds"]:
@@ -188,10 +189,6 @@ def block(content: Entry) -> str:
         said[-1] += f" The plan of the same steps and epochs comes to {ratio:.2f} times what was measured."
     remarks = dict.fromkeys(entry["remark"] for entry in stages if entry["remark"])
     return "\n\n".join([*said, *(f"While it was measured: {remark}." for remark in remarks)])
-
-
-def _hours(stages: list[Entry], stage: str) -> float:
-    return sum(entry["cpu_seconds"] for entry in stages if entry["stage"] == stage) / 3600
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/workers.py
 
 needs the frames and splits of the default data (`dvc repro split`). Two cells are trained, described and
-classified side by side, eight folds at once, by the commands of the pipeline, in a folder that goes at the
+classified side by side, eight folds in all, by the commands of the pipeline, in a folder that goes at the
 end. Writes results/benchmarks/workers.json and the block of docs/scale.md.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,11 +27,12 @@ from earlayers.files import write_json, write_text
 from earlayers.params import drop_dangling
 from earlayers.reporting.readme import replace_block
 from earlayers.reporting.tables import pipes
+from earlayers.tracking.servers import free_port
 
 ROOT = Path(__file__).parent.parent
 OUTPUT, PAGE = ROOT / "results/benchmarks/workers.json", ROOT / "docs/scale.md"
 METHODS, UNITS, EPOCHS = ("relu_sgd", "sigmoid_sgd"), 50, 20
-WORKERS = (2, 4)
+WORKERS, PORT = (2, 4), 8786
 HEADS = ("where", "folds at once", "seconds", "the same bytes")
 
 
@@ -90,7 +90,7 @@ def cluster(workers: int) -> Iterator[str]:
     """The scheduler's address of `make cluster`, once its workers are there."""
     from distributed import Client
 
-    port, dashboard = free_port(), free_port()
+    port, dashboard = free_port(PORT), free_port(PORT + 1000)
     started = subprocess.Popen(
         ["make", "cluster", f"WORKERS={workers}", f"PORT={port}", f"DASHBOARD={dashboard}"],
         cwd=ROOT,
@@ -106,13 +106,6 @@ def cluster(workers: int) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(started.pid, 15)
         started.wait(30)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def block(content: dict[str, Any]) -> str:
