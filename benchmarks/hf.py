@@ -6,8 +6,8 @@ meets all alike; every turn leaves parts on disk, and a race that was stopped go
 Results: results/benchmarks/hf.json, hf.png beside it, and the tables of docs/hessian_free.md.
 
 SOAP, PSGD-Kron and schedule-free AdamW come from the package pytorch-optimizer (the extra `bench`); without
-it they are skipped. The package hessianfree is found by `HESSIANFREE_PYTHON`, the Python of an environment
-that has it, or in this one.
+it they are skipped. The packages hessianfree and kfac-jax run in processes of their own: `HESSIANFREE_PYTHON`
+and `KFAC_JAX_PYTHON` name the Python of an environment that has them, else they are looked for in this one.
 
 A long race may be cut into processes that run at the same time, each with parts of its own:
 `--tune --only curves --methods adam` finds a setting, `--seed 0 --only curves --methods adam` races one start
@@ -37,7 +37,7 @@ import hf_products
 import hf_report
 import numpy as np
 import torch
-from hf_methods import METHODS, TITLES, Run
+from hf_methods import METHODS, PACKAGES, TITLES, Run
 from hf_problems import PROBLEMS, Problem, Stack
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "hf.json"
@@ -57,7 +57,7 @@ def tune(problem: str, method: str, seconds: float, parts: Path) -> tuple[str, d
     By successive halving, with thirds: all settings run for a ninth of the time, the best third of them on to
     a third of it, the best third of those to its end.
     """
-    left = list(METHODS[method].grid)
+    left = list(grid_of(method))
     if len(left) == 1:
         return left[0], {}
     results = tuned(problem, method, parts)
@@ -66,15 +66,24 @@ def tune(problem: str, method: str, seconds: float, parts: Path) -> tuple[str, d
     for share in SHARES:
         for setting in left:
             if results.get(setting, {}).get("share", 0) < share:
-                run = Run(problem, method, setting, TUNING_SEED)
-                run.until(share * seconds, lambda loss: loss <= enough, only_end=enough == 0)
-                results[setting] = {"share": share, "seconds": run.seconds, "loss": run.points[-1][1]}
+                if method in PACKAGES:
+                    ended, loss = run_package(problem, method, setting, TUNING_SEED, share * seconds)[-1]
+                else:
+                    run = Run(problem, method, setting, TUNING_SEED)
+                    run.until(share * seconds, lambda loss: loss <= enough, only_end=enough == 0)
+                    ended, loss = run.seconds, run.points[-1][1]
+                results[setting] = {"share": share, "seconds": ended, "loss": loss}
                 write_whole(part, results)
                 print(f"tune {problem} {method} {setting}: {results[setting]}", flush=True)
         # where several reach "enough", the fastest of them
         left.sort(key=lambda setting: _rank(problem, results[setting]))
         left = left[: third(len(left))] if share < 1 else left
     return left[0], results
+
+
+def grid_of(method: str) -> dict[str, Any]:
+    """The settings of a method, by their name in tables."""
+    return PACKAGES[method].grid if method in PACKAGES else METHODS[method].grid
 
 
 def third(count: int) -> int:
@@ -105,7 +114,7 @@ def finished_setting(problem: str, method: str, parts: Path, earlier: dict[str, 
     Raises:
         SystemExit: where there is neither.
     """
-    grid = METHODS[method].grid
+    grid = grid_of(method)
     if len(grid) == 1:
         return next(iter(grid))
     results = tuned(problem, method, parts)
@@ -200,30 +209,41 @@ def machine() -> dict[str, str]:
     return {"processor": processor, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def race_package(problem: str, seed: int, seconds: float, parts: Path) -> str | None:
-    """Run the PyPI package in its own process; the reason where it does not run."""
-    part = parts / f"{problem}-hessianfree_pypi-{seed}.json"
+def race_package(problem: str, package: str, setting: str, seed: int, seconds: float, parts: Path) -> None:
+    """Race a package from one start, whole: what its part says is not run again."""
+    part = parts / f"{problem}-{package}-{seed}.json"
     if part.exists():
-        return None
-    python = os.environ.get("HESSIANFREE_PYTHON", sys.executable)
-    if subprocess.run([python, "-c", "import hessianfree"], capture_output=True).returncode:
-        return "not installed (set HESSIANFREE_PYTHON to a Python that has it)"
+        return
+    points = run_package(problem, package, setting, seed, seconds)
+    write_whole(part, part_of(setting, points[-1][0], len(points) - 1, points))
+    print(f"{problem} {package} seed {seed}: {points[-1]}", flush=True)
+
+
+def run_package(problem: str, package: str, setting: str, seed: int, seconds: float) -> list[Any]:
+    """Train with a package in its own process; its points (seconds, loss).
+
+    Raises:
+        SystemExit: where its process fails.
+    """
+    known = PACKAGES[package]
     with tempfile.TemporaryDirectory() as folder:
         table, points = Path(folder, "problem.npz"), Path(folder, "points.json")
         np.savez(table, **package_problem(PROBLEMS[problem], seed))
-        script = Path(__file__).with_name("hf_pypi.py")
+        script = Path(__file__).with_name(known.script)
         done = subprocess.run(
-            [python, str(script), str(table), str(points), str(seconds)],
+            [python_of(package), script, table, points, str(seconds), str(seed), *known.grid[setting]],
             capture_output=True,
             text=True,
             timeout=20 * seconds + 300,
         )
         if done.returncode:
-            return done.stderr.strip().splitlines()[-1]
-        found = json.loads(points.read_text())
-    write_whole(part, part_of(None, found[-1][0], len(found) - 1, found))
-    print(f"{problem} hessianfree_pypi seed {seed}: {found[-1]}", flush=True)
-    return None
+            raise SystemExit(f"{package} on {problem}, {setting}: {done.stderr.strip().splitlines()[-1]}")
+        return json.loads(points.read_text())
+
+
+def python_of(package: str) -> str:
+    """The Python that runs a package."""
+    return os.environ.get(PACKAGES[package].python, sys.executable)
 
 
 def package_problem(problem: Problem, seed: int) -> dict[str, Any]:
@@ -231,7 +251,7 @@ def package_problem(problem: Problem, seed: int) -> dict[str, Any]:
     inputs, targets = problem.data()
     stack = problem.model
     if not isinstance(stack, Stack):
-        raise TypeError(f"the package hessianfree needs a stack of linear layers, found {stack}")
+        raise TypeError(f"a package needs a stack of linear layers, found {stack}")
     layers = [module for module in stack(seed) if isinstance(module, torch.nn.Linear)]
     flat = [part.detach().numpy().ravel() for layer in layers for part in (layer.weight.T, layer.bias)]
     softmax = not targets.is_floating_point()
@@ -285,7 +305,15 @@ def gather(
 
 
 def missing() -> dict[str, str]:
-    """Why methods of the package pytorch-optimizer do not race."""
+    """Why methods that need a package do not race."""
+    return _missing_of_pytorch_optimizer() | {
+        name: f"not installed (set {package.python} to a Python that has it)"
+        for name, package in PACKAGES.items()
+        if subprocess.run([python_of(name), "-c", f"import {package.module}"], capture_output=True).returncode
+    }
+
+
+def _missing_of_pytorch_optimizer() -> dict[str, str]:
     if not importlib.util.find_spec("pytorch_optimizer"):
         return dict.fromkeys(("soap", "psgd_kron", "schedule_free"), "pytorch-optimizer is not installed")
     if not torch.backends.opt_einsum.is_available():
@@ -307,7 +335,7 @@ def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any
     """
     problem, parts = PROBLEMS[name], arguments.parts
     seconds = arguments.budget_seconds or (1.0 if arguments.quick else problem.budget_seconds)
-    entitled = list(problem.methods or METHODS)
+    entitled = [*(problem.methods or METHODS), *problem.packages]
     methods = [method for method in entitled if method in (arguments.methods or entitled)]
     known = earlier.get("methods", {})
     if arguments.gather:
@@ -315,17 +343,16 @@ def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any
             method: tuned(name, method, parts) or known.get(method, {}).get("tuning", {})
             for method in methods
         }
-        absent = entitled + ["hessianfree_pypi"] * problem.package
-        gathered = gather(name, tunings, dict.fromkeys(absent, "not raced"), seconds, parts)
+        gathered = gather(name, tunings, dict.fromkeys(entitled, "not raced"), seconds, parts)
         return gathered if gathered["methods"] else None
-    reasons = missing()
-    for method in sorted(reasons.keys() & set(methods)):
+    reasons = {method: reason for method, reason in missing().items() if method in methods}
+    for method in sorted(reasons):
         print(f"{name}: no {method}, because {reasons[method]}", flush=True)
     methods = [method for method in methods if method not in reasons]
     tunings, settings = {}, {}
     for method in methods:
         if arguments.quick:
-            grid = list(METHODS[method].grid)
+            grid = list(grid_of(method))
             settings[method] = grid[len(grid) // 2]
         elif arguments.seed is not None:
             settings[method] = finished_setting(name, method, parts, known)
@@ -336,10 +363,9 @@ def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any
         return None
     seeds = range(1 if arguments.quick else arguments.seeds or problem.seeds)
     for seed in seeds if arguments.seed is None else [arguments.seed]:
-        race(name, settings, seed, seconds, parts)
-        if problem.package and not arguments.methods:
-            reason = race_package(name, seed, seconds, parts)
-            reasons |= {"hessianfree_pypi": reason} if reason else {}
+        race(name, {key: settings[key] for key in methods if key in METHODS}, seed, seconds, parts)
+        for package in [key for key in methods if key in PACKAGES]:
+            race_package(name, package, settings[package], seed, seconds, parts)
     return gather(name, tunings, reasons, seconds, parts) if arguments.seed is None else None
 
 
@@ -351,7 +377,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", choices=[*PROBLEMS, "products"], help="one part; the others stay as they are"
     )
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="fewer methods")
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS, *PACKAGES], help="fewer methods")
     parser.add_argument("--seeds", type=int, help="how many starts (default: the problem's own)")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--tune", action="store_true", help="only tune; the settings wait in --parts")

@@ -125,9 +125,43 @@ METHODS = {
         "schedule-free AdamW (tuned)", from_package("ScheduleFreeAdamW"), rates_and_batches(ADAM_RATES)
     ),
 }
-TITLES = {name: method.title for name, method in METHODS.items()} | {
-    "hessianfree_pypi": "PyPI hessianfree 0.4.0",
+
+
+@dataclass(frozen=True)
+class Package:
+    """A method that is no optimiser of torch: a script trains with it in a process of its own, whole.
+
+    Attributes:
+        title: for tables and figures.
+        module: what must be there to be imported.
+        python: the environment variable that names a Python that has it; else this one is asked.
+        script: beside this file; gets the problem, where to write points, seconds, seed, then a setting.
+        grid: settings tried, by their name in tables.
+    """
+
+    title: str
+    module: str
+    python: str
+    script: str
+    grid: dict[str, tuple[str, ...]]
+
+
+PACKAGES = {
+    "hessianfree_pypi": Package(
+        "PyPI hessianfree 0.4.0", "hessianfree", "HESSIANFREE_PYTHON", "hf_pypi.py", {"": ()}
+    ),
+    "kfac_jax": Package(
+        "kfac-jax (first damping, batch tuned)",
+        "kfac_jax",
+        "KFAC_JAX_PYTHON",
+        "hf_kfac_jax.py",
+        {
+            f"{damping}, batch {batch}": (damping, str(batch))
+            for damping, batch in itertools.product(("1", "10", "150"), (500, 1000, 2500))
+        },
+    ),
 }
+TITLES = {name: rival.title for name, rival in (METHODS | PACKAGES).items()}
 
 
 class Run:

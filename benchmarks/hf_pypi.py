@@ -1,6 +1,6 @@
 """Run the PyPI package `hessianfree` (numpy, 2016) on one problem; needs numpy and that package alone.
 
-Usage: python hf_pypi.py <problem.npz> <points.json> <seconds>
+Usage: python hf_pypi.py <problem.npz> <points.json> <seconds> <seed, of which it asks nothing>
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ FELL_BACK = 0.95  # a loss that was much lower before is told too
 OURS = ("kronecker_hessian_free", "hessian_free", "hessian_free_short_cg")
 # when the losses of a long race are told
 MILESTONES = {
-    "curves": (10, 30, 100, 300, 1000, 1800),
+    "curves": (10, 30, 100, 300),
+    "long_curves": (10, 30, 100, 300, 1000, 1800),
     "images": (10, 30, 60, 120),
     "convolutions": (10, 30, 60),
     "tokens": (10, 30, 60),
@@ -39,6 +40,7 @@ COLOURS = {
     "psgd_kron": "#a6761d",
     "schedule_free": "#e6ab02",
     "hessianfree_pypi": "#999999",
+    "kfac_jax": "#e31a1c",
 }
 
 

@@ -5,8 +5,10 @@ import importlib
 import json
 import math
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -313,3 +315,52 @@ def test_milestones_say_in_how_many_starts_ours_is_below_every_rival(benchmark):
     lines = benchmark("hf_report")._milestones("tokens", problem)
     assert lines[-1].endswith("| 1 of 2 |")
     assert "| 2 (1-3) |" in lines[3]
+
+
+def test_a_package_starts_from_the_weights_and_the_data_that_the_methods_of_torch_have(benchmark, one_thread):
+    # the layout that packages get, run forward by NumPy, has the loss that a race begins with
+    problem = benchmark("hf").package_problem(benchmark("hf_problems").PROBLEMS["digits"], 3)
+    sizes, at, x = problem["sizes"], 0, problem["inputs"].astype(np.float64)
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+        weights = problem["weights"][at : at + inputs * outputs].reshape(inputs, outputs)
+        bias = problem["weights"][at + inputs * outputs :][:outputs]
+        at += (inputs + 1) * outputs
+        x = x @ weights + bias
+        if layer not in (problem["linear"], len(sizes) - 2):
+            x = 1 / (1 + np.exp(-x))
+    assert at == len(problem["weights"])
+    loss = (np.logaddexp(0, x) - x * problem["targets"]).sum(1).mean()
+    assert benchmark("hf_methods").Run("digits", "adam", "0.01, batch 20", 3).points[0][1] == pytest.approx(
+        loss, rel=1e-5
+    )
+
+
+@pytest.fixture
+def stand_in(benchmark, tmp_path, monkeypatch):
+    """In place of every package a program that takes no time and ends at a loss of its first setting."""
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\n[ "$1" = -c ] || echo "[[0.0, 200.0], [$4, ${6:-150}]]" > "$3"\n')
+    program.chmod(0o755)
+    for package in benchmark("hf_methods").PACKAGES.values():
+        monkeypatch.setenv(package.python, str(program))
+
+
+PACKAGE = ("--only", "long_curves", "--seconds", "9", "--methods", "kfac_jax")
+
+
+def test_a_package_is_tuned_raced_and_gathered_like_the_methods_of_torch(races, stand_in, tmp_path):
+    races(*PACKAGE, "--tune")
+    tuned = json.loads((tmp_path / "long_curves-kfac_jax-tuning.json").read_text())
+    assert sorted(result["share"] for result in tuned.values()) == [1 / 9] * 6 + [1 / 3] * 2 + [1.0]
+    races(*PACKAGE, "--seed", "0")
+    gathered = races("--gather", "--only", "long_curves", "--seconds", "9")["problems"]["long_curves"]
+    run = gathered["methods"]["kfac_jax"]["runs"]["0"]
+    assert run["setting"].startswith("1, batch")  # the smallest loss of the stand-in
+    assert run["points"] == [[0.0, 200.0], [9.0, 1.0]]
+    assert gathered["skipped"]["soap"] == "not raced"
+
+
+def test_a_package_that_is_not_there_is_skipped_with_the_way_to_name_it(races, monkeypatch, capsys):
+    monkeypatch.setenv("KFAC_JAX_PYTHON", "/bin/false")
+    races(*PACKAGE, "--seed", "0")
+    assert "no kfac_jax, because not installed (set KFAC_JAX_PYTHON" in capsys.readouterr().out
