@@ -82,7 +82,7 @@ def test_a_network_trained_again_leaves_other_seconds_in_few_files_and_nothing_e
     )
     # the second of them holds how long each stage took, which no stage reads
     assert others == [set(), {"stage_times.csv", f"seconds/train/{cell}.json"}]
-    # dvc.lock aside, and docs/claims.md once `make readme` has run: README lists them
+    # dvc.lock aside: README lists them
     seconds = {f"train/{cell}.json", f"curves/{cell}.csv", "timing.csv", "report.html"}
     assert seconds <= results
     assert results <= seconds | {"claims.json", "figures/learning-scores-6-seconds.png"}

@@ -59,7 +59,7 @@ def sync() -> None:
 def ui(
     port: Annotated[int, typer.Option(help="of the page; the next free one where it is taken")] = 5000,
 ) -> None:
-    """Open MLflow on the table of runs; Ctrl-C stops it."""
+    """Serve MLflow's page, and say where its table of runs is; Ctrl-C stops it."""
     from earlayers.tracking import servers
 
     servers.show_runs(port)
