@@ -389,6 +389,14 @@ class TestRequests:
         assert (table["genre"] != "").tolist() == [True, True, False]
         assert table["error"][2].startswith("a request may hold 2 files")
 
+    def test_files_that_come_after_the_time_of_a_request_are_rows_that_say_so(self, model, monkeypatch):
+        monkeypatch.setattr(requests, "MOST_REQUEST_SECONDS", 0)
+        clock = iter([0.0, 0.0, 1.0])  # the beginning, the first file, the second
+        monkeypatch.setattr(requests.time, "monotonic", lambda: next(clock))
+        table = requests.answer(model, [encoded(tone(440, 6.0))] * 2)
+        assert (table["genre"] != "").tolist() == [True, False]
+        assert table["error"][1].startswith("a request may take 0 seconds")
+
     @pytest.mark.slow
     def test_the_worst_request_stays_within_the_memory_and_time_that_are_stated(self, tmp_path):
         # silence but for a tone at its beginning: few bytes, and ten minutes at 192 kHz in two channels

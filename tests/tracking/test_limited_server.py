@@ -52,6 +52,10 @@ def test_a_client_that_waits_for_leave_is_refused_before_it_sends():
 JSON = {b"Content-Type": b"application/json; charset=utf-8"}
 
 
+CSV = {b"content-type": b"text/csv"}
+THIRTY_TWO_FILES = [{"audio": "UklGRg=="}] * 32
+
+
 @pytest.mark.parametrize("body", [b"[" * 5000, b'{"a":' * 5000, b'{"inputs": ' + b"[" * 500, b"[{" * 251])
 def test_json_nested_without_end_is_refused_before_it_is_parsed(body):
     status, content, _ = ask([body], JSON, largest=10**6)
@@ -60,7 +64,29 @@ def test_json_nested_without_end_is_refused_before_it_is_parsed(body):
 
 
 @pytest.mark.parametrize(
-    ("body", "headers"), [(b"[" * 500, JSON), (b"[" * 5000, {b"content-type": b"text/csv"})]
+    ("body", "headers"),
+    [
+        (json.dumps({"inputs": {"audio": [""] * 501}}).encode(), JSON),
+        (json.dumps({"instances": [{"audio": ""}] * 251}).encode(), JSON),
+        (b"audio\n" * 501, CSV),
+        (b"audio\r" * 501, CSV),
+        (b"audio," * 501, CSV),
+        (b"," * 501, {}),
+    ],
 )
-def test_what_no_parser_of_json_would_fail_at_is_handed_on(body, headers):
+def test_entries_without_end_are_refused_before_any_is_answered(body, headers):
+    status, content, _ = ask([body], headers, largest=10**6)
+    assert status == 400
+    assert "commas and line ends, and this is more: send fewer files" in json.loads(content)["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"[" * 500, JSON),
+        (json.dumps({"dataframe_records": THIRTY_TWO_FILES}, indent=4).encode(), JSON),
+        (b"audio\r\n" + b"UklGRg==\r\n" * 32, CSV),
+    ],
+)
+def test_as_many_files_as_are_answered_are_handed_on_however_they_are_written(body, headers):
     assert ask([body], headers, largest=10**6)[:2] == (200, body)

@@ -7,6 +7,7 @@ import binascii
 import logging
 import math
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ LARGEST_BYTES = 64 * 2**20  # of one file, decoded from base64
 LONGEST_SECONDS = 600.0  # of one file; more is not looked at
 # samples times channels of one file: ten minutes at 48 kHz in stereo, 2.5 at 192 kHz; four bytes each
 MOST_VALUES = LONGEST_SECONDS * 96_000
-MOST_FILES = 32  # of one request; with ten minutes each, some minutes of work
+MOST_FILES = 32  # of one request
 MOST_MEGABYTES, MOST_WAIT_SECONDS = 1000, 60  # that one file costs at most, measured by the tests
+# of one request; no file is begun after as many, so that it waits for the last at most as long again
+MOST_REQUEST_SECONDS = 60
 
 
 def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
@@ -39,7 +42,8 @@ def answer(predictor: Predictor, audio: Iterable[Any]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [_answer_one(predictor, text, number) for number, text in enumerate(audio)]
+    end = time.monotonic() + MOST_REQUEST_SECONDS
+    rows = [_answer_one(predictor, text, number, end) for number, text in enumerate(audio)]
     return pd.DataFrame(rows, columns=columns(predictor.genres))
 
 
@@ -49,7 +53,7 @@ def columns(genres: list[str]) -> list[str]:
     return [*texts, *numbers, *(f"p_{genre}" for genre in genres)]
 
 
-def _answer_one(predictor: Predictor, text: Any, number: int) -> dict[str, Any]:
+def _answer_one(predictor: Predictor, text: Any, number: int, end: float) -> dict[str, Any]:
     from earlayers.audio.decoding import Unreadable
     from earlayers.serving.prediction import row_of_file
 
@@ -58,6 +62,11 @@ def _answer_one(predictor: Predictor, text: Any, number: int) -> dict[str, Any]:
     try:
         if number >= MOST_FILES:
             raise Unreadable(f"a request may hold {MOST_FILES} files, and this is one more: ask again for it")
+        if time.monotonic() > end:
+            raise Unreadable(
+                f"a request may take {MOST_REQUEST_SECONDS} seconds, and the files before took more: "
+                "ask again for it"
+            )
         content = _decode_text(text)
         with tempfile.TemporaryDirectory(prefix="earlayers-") as folder:
             file = Path(folder) / "audio"

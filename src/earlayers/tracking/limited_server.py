@@ -13,8 +13,10 @@ from typing import Any
 # one sound file of the largest size that is answered, 64 MB, takes 86 as base64
 LARGEST_BODY = 96 * 2**20
 LARGEST_DRAIN = 2**30  # read and dropped, so that a client that only sends hears why; then it is cut off
-# opening ones of a JSON body: base64 holds none, and Python's parser fails where a thousand are nested
-MOST_BRACKETS = 500
+# what begins a list or a record or parts entries, in JSON and in CSV: base64 holds none, Python's
+# parser fails where a thousand are nested, and every entry costs an answer however short it is
+MARKS = b"[{,\n\r"
+MOST_MARKS = 500
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -22,7 +24,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class LimitedBodies:
-    """Answers 413 to a body above a limit and 400 to JSON of many brackets, before any of it is parsed.
+    """Answers 413 to a body above a limit and 400 to one of many entries, before any of it is parsed.
 
     Every other body is handed on whole.
     """
@@ -60,10 +62,11 @@ class LimitedBodies:
         if received > self._largest:
             await self._refuse_length(send)
             return
-        is_json = b"json" in headers.get(b"content-type", b"")
-        if is_json and body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
-            words = f"a request may hold {MOST_BRACKETS} opening brackets, and this is more"
-            await self._refuse(send, 400, words)
+        if sum(body.count(mark) for mark in MARKS) > MOST_MARKS:
+            words = (
+                f"a request may hold {MOST_MARKS} opening brackets, commas and line ends, and this is more"
+            )
+            await self._refuse(send, 400, f"{words}: send fewer files")
             return
         waiting = [{"type": "http.request", "body": bytes(body), "more_body": False}]
         body.clear()
