@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -43,6 +44,16 @@ def failing(error):
             "build/x: Permission denied: make",
         ),
         (OSError(errno.EROFS, "Read-only file system", "models"), 2, "models: Read-only file system: make"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "build/frames/scores"),
+            2,
+            "build/frames/scores: Not a directory: a file stands where a folder must be",
+        ),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000),
+            2,
+            "File name too long: choose a shorter",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
@@ -69,6 +80,35 @@ def test_keys_reach_the_stage_in_order(monkeypatch):
     monkeypatch.setattr(train, "run", lambda *keys: calls.append(keys))
     assert cli.main(["train", "scores", "relu_sgd", "50"]) == 0
     assert calls == [("scores", "relu_sgd", 50)]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "scores", "relu_sgd", "51"],
+        ["train", "scores", "relu_sgd", "0"],
+        ["features", "scores", "relu_sgd", "--", "-3"],
+        ["classify", "scores", "relu_sgd", "51", "random_forest"],
+        ["transfer", "scores", "tunes", "relu_sgd", "51", "random_forest"],
+        ["speed", "relu_sgd", "51"],
+    ],
+)
+def test_units_that_params_yaml_does_not_name_are_refused_before_any_work(words, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_run", lambda *keys: pytest.fail(f"ran {keys}"))
+    assert cli.main(words) == 2
+    assert re.search(
+        r"params.yaml: hidden_units has no (51|0|-3); there are 50, 200\n", capsys.readouterr().err
+    )
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "words", [["predict", "x.wav", "--out"], ["export", "--out"], ["predict", "x.wav", "--model"]]
+)
+def test_a_path_that_no_system_takes_is_refused_before_any_work(words, capsys):
+    assert cli.main([*words, "/".join(["a" * 200] * 30)]) == 2
+    assert "choose a shorter one" in capsys.readouterr().err
 
 
 def test_an_annex_is_told_of_a_stage_once_its_results_are_there(monkeypatch):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from earlayers import files
+from earlayers.errors import UserError
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -121,3 +122,24 @@ def test_markdown_shows_a_name_as_it_is(name):
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(files.as_markdown(name))
     assert html.unescape(page) == files.shown(name)
     assert "<" not in page
+
+
+@pytest.mark.faults
+def test_a_file_in_the_place_of_a_folder_is_told_before_the_folder_is_made(tmp_path):
+    (tmp_path / "table").write_text("mine")
+    with (
+        pytest.raises(UserError, match="table must be a folder, and a file stands there: move it away"),
+        files.replacing_folder(tmp_path / "table"),
+    ):
+        pytest.fail("work began")
+    assert (tmp_path / "table").read_text() == "mine"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("check", [files.check_output, files.check_output_folder])
+def test_a_path_that_is_too_long_as_a_whole_is_refused(check, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="a path holds at most 4000 bytes: choose a shorter one"):
+        check(Path("/".join(["a" * 200] * 20)))
+    check(Path("/".join(["a" * 200] * 19)))
+    assert not list(tmp_path.iterdir())

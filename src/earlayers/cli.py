@@ -37,6 +37,7 @@ RECORDS = "Records"
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 app = typer.Typer(
     name="earlayers",
@@ -86,13 +87,13 @@ def split(dataset: Dataset) -> None:
 @app.command(rich_help_panel=PIPELINE)
 def train(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> None:
     """Frames -> a network per fold."""
-    _run("train", dataset, method, hidden_units)
+    _run("train", dataset, method, _declared(hidden_units))
 
 
 @app.command(rich_help_panel=PIPELINE)
 def features(dataset: Dataset, method: Method, hidden_units: HiddenUnits) -> None:
     """Networks -> window vectors of every layer."""
-    _run("features", dataset, method, hidden_units)
+    _run("features", dataset, method, _declared(hidden_units))
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -104,7 +105,7 @@ def features_handmade(dataset: Dataset, handmade: Handmade) -> None:
 @app.command(rich_help_panel=PIPELINE)
 def classify(dataset: Dataset, method: Method, hidden_units: HiddenUnits, classifier: Classifier) -> None:
     """Features -> forest -> genres (Table 1)."""
-    _run("classify", dataset, method, hidden_units, classifier)
+    _run("classify", dataset, method, _declared(hidden_units), classifier)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -118,7 +119,7 @@ def transfer(
     source: Dataset, target: Dataset, method: Method, hidden_units: HiddenUnits, classifier: Classifier
 ) -> None:
     """Networks of one dataset on another (Table 2)."""
-    _run("transfer", source, target, method, hidden_units, classifier)
+    _run("transfer", source, target, method, _declared(hidden_units), classifier)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -148,7 +149,24 @@ def variants(name: Annotated[str, _key_of("variants")]) -> None:
 @app.command(rich_help_panel=RECORDS)
 def speed(method: Method, hidden_units: HiddenUnits) -> None:
     """Every fold trained alone, for claims on time."""
-    _run("speed", method, hidden_units)
+    _run("speed", method, _declared(hidden_units))
+
+
+def _declared(hidden_units: int) -> int:
+    """Units that params.yaml has cells of: others would leave networks that no table names.
+
+    Raises:
+        UserError: for others, naming those there are.
+    """
+    from earlayers import params
+
+    settings = params.load()
+    known = sorted({*settings.hidden_units, *(settings.speed.hidden_units if settings.speed else ())})
+    if hidden_units not in known:
+        raise UserError(
+            f"{paths.PARAMS}: hidden_units has no {hidden_units}; there are {', '.join(map(str, known))}"
+        )
+    return hidden_units
 
 
 def _run(stage: str, *keys: str | int, function: str = "run") -> None:
@@ -244,6 +262,11 @@ def _status(arguments: Sequence[str] | None) -> int:
             words = f"the disk is full ({error}); what was there before is intact"
         elif error.errno in FORBIDDEN and error.filename:
             words = f"{error.filename}: {error.strerror}: make it yours to read and write, or work elsewhere"
+        elif error.errno in IN_THE_WAY and error.filename:
+            what = "a file stands where a folder must be, or a folder where a file must"
+            words = f"{error.filename}: {error.strerror}: {what}; move it away"
+        elif error.errno == errno.ENAMETOOLONG:
+            words = f"{error.filename or 'a path'}: {error.strerror}: choose a shorter one"
         else:
             raise
         print(f"earlayers: {files.safe_lines(words)}", file=sys.stderr)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LONGEST_NAME_BYTES = 255  # of one part of a path, on every usual file system
+LONGEST_PATH_BYTES = 4000  # of all of it: Linux takes 4095, and a file has a longer name while it is written
 ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, what turns the direction of text, ends of lines
 # what Markdown takes for more than text; an underscore within a word is none of these
 MARKS = re.compile(r"[\\`*\[\]<>|~$&#!]|(?<![^\W_])_+|_+(?![^\W_])")
@@ -62,7 +63,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Yields:
         The temporary folder to write into. It is removed when the block raises; what a killed process left
         behind is removed by the next writer of the same path.
+
+    Raises:
+        UserError: when a file stands where the folder must be.
     """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{shown(path)} must be a folder, and a file stands there: move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     temporary = _temporary(path)
@@ -160,6 +166,10 @@ def check_output_folder(folder: Path) -> None:
 
 
 def _check_names(path: Path) -> None:
+    if _bytes(str(path)) > LONGEST_PATH_BYTES:
+        raise UserError(
+            f"{shown(path)}: a path holds at most {LONGEST_PATH_BYTES} bytes: choose a shorter one"
+        )
     if max(map(_bytes, path.parts), default=0) > LONGEST_NAME_BYTES:
         raise UserError(
             f"{shown(path)}: a name holds at most {LONGEST_NAME_BYTES} bytes: choose a shorter one"
