@@ -50,6 +50,17 @@ def final_losses(method: dict[str, Any], seconds: float) -> dict[str, float]:
     return {seed: float("inf") if loss is None else loss for seed, loss in ends.items()}
 
 
+def _losses_at(method: dict[str, Any], seconds: float) -> dict[str, float]:
+    """The same of the seeds that were raced so long, or until they diverged."""
+    losses = final_losses(method, seconds)
+    runs = method["runs"]
+    return {
+        seed: loss
+        for seed, loss in losses.items()
+        if OVERRUN * runs[seed]["points"][-1][0] >= seconds or loss == float("inf")
+    }
+
+
 def _losses_within(run: dict[str, Any], seconds: float) -> list[float | None]:
     return [loss for second, loss in run["points"] if second <= OVERRUN * seconds]
 
@@ -101,7 +112,7 @@ def _milestones(name: str, problem: dict[str, Any]) -> list[str]:
     lines.append("|---" * (len(seconds) + 1) + "|")
     methods = problem["methods"]
     for method in methods.values():
-        cells = [_losses(list(final_losses(method, second).values())) for second in seconds]
+        cells = [_losses(list(_losses_at(method, second).values())) for second in seconds]
         lines.append("| " + " | ".join([method["title"], *cells]) + " |")
     first = next((key for key in OURS if key in methods), None)
     rivals = [method for key, method in methods.items() if key not in OURS]
@@ -113,8 +124,8 @@ def _milestones(name: str, problem: dict[str, Any]) -> list[str]:
 
 def _below_all(mine: dict[str, Any], rivals: list[dict[str, Any]], seconds: float) -> str:
     """In how many seeds one method is below every rival that has raced them."""
-    ours = final_losses(mine, seconds)
-    theirs = [final_losses(rival, seconds) for rival in rivals]
+    ours = _losses_at(mine, seconds)
+    theirs = [_losses_at(rival, seconds) for rival in rivals]
     ahead = sum(all(loss < rival.get(seed, float("inf")) for rival in theirs) for seed, loss in ours.items())
     return f"{ahead} of {len(ours)}"
 
@@ -171,7 +182,9 @@ def _losses(values: list[float]) -> str:
 
 
 def _spread(values: list[float], form: str, infinite: str = "never") -> str:
-    """Median and range, with a word for what is infinite."""
+    """Median and range, with a word for what is infinite; a dash for none."""
+    if not values:
+        return "–"
     middle, low, high = (
         f"{value:{form}}" if value < float("inf") else infinite
         for value in (statistics.median(values), min(values), max(values))

@@ -298,10 +298,16 @@ def test_a_start_without_a_tuned_setting_is_not_raced(races):
 def test_milestones_say_in_how_many_starts_ours_is_below_every_rival(benchmark):
     def method(*losses):
         runs = {
-            str(seed): {"points": [[0, 9.0], [9, loss]], "setting": "", "seconds": 9, "steps": 1}
+            str(seed): {"points": [[0, 9.0], [10, loss]], "setting": "", "seconds": 10, "steps": 1}
             for seed, loss in enumerate(losses)
         }
         return {"title": "", "tuning": {}, "runs": runs}
+
+    def long(method):
+        points = {seed: [*run["points"], [30, run["points"][-1][1]]] for seed, run in method["runs"].items()}
+        return method | {
+            "runs": {seed: run | {"points": points[seed]} for seed, run in method["runs"].items()}
+        }
 
     problem = {
         "budget_seconds": 10,
@@ -312,9 +318,16 @@ def test_milestones_say_in_how_many_starts_ours_is_below_every_rival(benchmark):
             "sgd": method(2.0, float("inf")),
         },
     }
-    lines = benchmark("hf_report")._milestones("tokens", problem)
+    report = benchmark("hf_report")
+    lines = report._milestones("tokens", problem)
     assert lines[-1].endswith("| 1 of 2 |")
     assert "| 2 (1-3) |" in lines[3]
+    # a rival that was raced for a third of the time has no loss at the end
+    longer = {"budget_seconds": 30, "methods": {name: long(run) for name, run in problem["methods"].items()}}
+    longer["methods"]["adam"] = method(0.01, 0.01)
+    lines = report._milestones("tokens", longer)
+    assert lines[5].endswith("|  | 0.01 | – |")
+    assert lines[-1].endswith("| 0 of 2 | 2 of 2 |")
 
 
 def test_a_package_starts_from_the_weights_and_the_data_that_the_methods_of_torch_have(benchmark, one_thread):
