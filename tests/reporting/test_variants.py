@@ -127,9 +127,8 @@ def test_a_cell_that_was_tried_elsewhere_is_beside_the_best_baseline_of_every_da
     (line,) = [line for line in page.splitlines() if "`violin`" in line]
     assert line.startswith("| `instrument` | 2, `violin` | PMSC | below | 30.0 | 70.0 | −40.0 | −")
     begins = f"{rivals[1].gain.low:.1f}".replace("-", "−")
-    said = (
-        f"Not above zero: instrument beside PMSC on Table 2, violin (below: the interval begins at {begins})."
-    )
+    points = f"−40.0 points, the interval begins at {begins}"
+    said = f"Not above zero: instrument beside PMSC on Table 2, violin (below: {points})."
     assert content["beside_sentence"] == said
     assert said in page
 
@@ -151,8 +150,8 @@ def test_an_interval_that_begins_at_zero_itself_is_not_above_it():
     assert found.gain.high > 1
     assert found.verdict == "cannot be told from these clips"
     assert reporting.beside_sentence([found]) == (
-        "Not above zero: recipe beside MFCC on Table 1, scores (cannot be told from these clips: the "
-        "interval begins at exactly 0)."
+        "Not above zero: recipe beside MFCC on Table 1, scores (cannot be told from these clips: "
+        "+1.0 points, the interval begins at exactly 0)."
     )
 
 
@@ -174,7 +173,8 @@ def test_ends_that_round_to_zero_are_told_from_it(low, high, verdict, begins):
     if begins is None:
         assert said == "Every one of them is above zero."
     else:
-        assert said.endswith(f"Spectrum on Table 2, tunes ({verdict}: the interval begins at {begins}).")
+        assert said.startswith(f"Not above zero: recipe beside Spectrum on Table 2, tunes ({verdict}: ")
+        assert said.endswith(f" points, the interval begins at {begins}).")
 
 
 def found_on_targets(tried, **pipeline):

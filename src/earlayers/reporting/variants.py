@@ -17,7 +17,7 @@ from earlayers.reporting.evidence import RESAMPLES
 from earlayers.reporting.findings import ChangedCell, Findings
 from earlayers.reporting.names import shown
 from earlayers.reporting.rows import TableRow
-from earlayers.reporting.tables import describe
+from earlayers.reporting.tables import describe, signed
 
 SEED = "training.seed"
 UNCHANGED = "the same cell, tried elsewhere: see below"
@@ -262,11 +262,11 @@ def sentence(answered: Sequence[Answer]) -> str:
 
 
 def beside_sentence(rivals: Sequence[Beside]) -> str:
-    """Say which variants do not stand above the best hand-made features, and where their intervals begin."""
+    """Say which variants do not stand above the best hand-made features, and by how much they fall short."""
     compared = [(one, one.gain) for one in rivals if one.gain]
     short = [
-        f"{one.variant} beside {shown(one.baseline)} on Table {one.table}, {one.dataset} ({one.verdict}: the "
-        f"interval begins at {_begins(gain.low)})"
+        f"{one.variant} beside {shown(one.baseline)} on Table {one.table}, {one.dataset} ({one.verdict}: "
+        f"{signed(gain.estimate)} points, the interval begins at {_begins(gain.low)})"
         for one, gain in compared
         if one.verdict != ABOVE
     ]
