@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from earlayers.genres.significance import difference_interval
-from earlayers.reporting import claims_page, trial
+from earlayers.reporting import claims_page, power, trial
 from earlayers.reporting.claims import BEYOND, SPEEDS, TITLES, ClaimPlace, accuracy_claims
 from earlayers.reporting.readme import replace_block
 from earlayers.reporting.timing import SpeedTraining, endings
@@ -301,7 +301,7 @@ def test_variants_stand_in_the_page_with_their_intervals_and_the_luck():
     }
     luck = {"cell": "c", "seeds": 3, "within_folds": 2.5, "of_the_mean": 1.0, "between_folds": 2.0}
     lines = [line | {"variant": "hann", "verdict": "v"}, line | {"variant": "longer"} | clips]
-    variants = {"variants": lines, "sentence": "v: hann.", "luck": [luck], "beside": []}
+    variants = {"variants": lines, "sentence": "v: hann.", "luck": [luck], "beside": [], "targets": []}
     text = claims_page.blocks(run_of([]), variants, BEFORE)
     # (1.96 + 0.84) of the standard error that an interval of 6 points implies
     assert "| a variant, the least sure of them | – | 4.3 |" in text["power"]
@@ -309,6 +309,29 @@ def test_variants_stand_in_the_page_with_their_intervals_and_the_luck():
     assert "| tested on other clips: not comparable | 70.0 | 68.0 | – | – |" in text["variants"]
     assert "V: hann." in text["variants"]
     assert "3 networks for every fold differ within a fold by 2.5 points" in text["variants"]
+
+
+def test_what_variants_could_show_leaves_out_none_but_a_cell_beside_itself():
+    def line(low, high, verdict="v"):
+        difference = None if low is None else (low + high) / 2
+        return {"difference": difference, "low": low, "high": high, "verdict": verdict}
+
+    variants = {
+        # the unchanged cell never differs from itself: with it the middle one would be 2.1
+        "variants": [line(0.0, 0.0, "the same cell, tried elsewhere: see below"), line(-1, 2), line(0, 5)],
+        "beside": [line(0, 6), line(3, 6), line(None, None)],
+        "targets": [line(-7, 0), line(None, None)],
+    }
+    smallest = power.detectable(run_of([]), variants)["smallest"]
+    # of an interval 2 * 1.959964 standard errors wide, four in five runs show 1.959964 + 0.841621 of them
+    assert smallest == {
+        "a variant, the middle one of them": pytest.approx(2.801585 / 3.919928 * 4, abs=6e-4),
+        "a variant, the least sure of them": pytest.approx(2.801585 / 3.919928 * 5, abs=6e-4),
+        "a variant beside the best hand-made features, the least sure of them": pytest.approx(
+            4.288, abs=6e-4
+        ),
+        "an unchanged cell on another target, the least sure of them": pytest.approx(5.003, abs=6e-4),
+    }
 
 
 def test_what_could_be_seen_stands_beside_an_earlier_run_of_the_same_data():

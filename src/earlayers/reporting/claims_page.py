@@ -141,17 +141,19 @@ def _variants(variants: dict[str, Any]) -> str:
         f"{luck['of_the_mean']:.1f}; folds differ from one another by {luck['between_folds']:.1f}."
         for luck in variants["luck"]
     ]
-    tables = [pipes(head, lines, ["l", "l", "l"]), *_beside(variants["beside"])]
+    tables = [pipes(head, lines, ["l", "l", "l"]), *_beside(variants), *_targets(variants["targets"])]
     return "\n\n".join([*tables, *said, *lucks])
 
 
-def _beside(rivals: Sequence[dict[str, Any]]) -> list[str]:
+def _beside(variants: dict[str, Any]) -> list[str]:
+    rivals = variants["beside"]
     if not rivals:
         return []
     head = [
         "Variant",
         "Table",
         "Best hand-made features",
+        "Verdict",
         "Accuracy, %",
         "Theirs, %",
         "Points",
@@ -160,6 +162,7 @@ def _beside(rivals: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
         [
             *(f"`{one['variant']}`", f"{one['table']}, `{one['dataset']}`", shown(one["baseline"]) or "–"),
+            one["verdict"],
             f"{one['accuracy']:.1f}",
             "–" if one["baseline_accuracy"] is None else f"{one['baseline_accuracy']:.1f}",
             *(_number(one, "difference"), _range(one)),
@@ -169,7 +172,31 @@ def _beside(rivals: Sequence[dict[str, Any]]) -> list[str]:
     said = (
         "Beside the best hand-made features with the variant's own classifier (the best by these test clips):"
     )
-    return [said, pipes(head, lines, ["l", "l", "l"])]
+    sentence = variants["beside_sentence"]
+    return [said, pipes(head, lines, ["l", "l", "l", "l"]), *([sentence] if sentence else [])]
+
+
+def _targets(targets: Sequence[dict[str, Any]]) -> list[str]:
+    if not targets:
+        return []
+    head = ["Variant", "Target", "Features", "Verdict", "Clips in both", "Accuracy, %", "There, %", "Points"]
+    head += ["95 % interval"]
+    lines = [
+        [
+            f"`{one['variant']}`",
+            f"`{one['target']}` beside `{one['pipeline_target']}`",
+            *(shown(one["representation"]), one["verdict"]),
+            f"{one['shared']} of {one['clips']}",
+            *(f"{one[name]:.1f}" for name in ("accuracy", "pipeline_accuracy")),
+            *(("–", "–") if one["difference"] is None else (_number(one, "difference"), _range(one))),
+        ]
+        for one in targets
+    ]
+    said = (
+        "Unchanged cells on a target of their own, beside the same features on the pipeline's target "
+        "(There), clip by clip where both have the same clips by name and genre:"
+    )
+    return [said, pipes(head, lines, ["l", "l", "l", "l"])]
 
 
 def _number(condition: dict[str, Any], name: str) -> str:

@@ -83,7 +83,9 @@ def compose(findings: Findings) -> Report:
         paper=beside([*findings.table_1, *findings.table_2]),
         answers=answers,
         lucks=lucks,
-        variants=variants.summary(answers, lucks, variants.beside(findings)),
+        variants=variants.summary(
+            answers, lucks, variants.beside(findings), variants.other_targets(findings)
+        ),
         claims=trial.claims(findings),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import floor, log10
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,15 @@ from earlayers.genres.scoring import accuracy_percent
 from earlayers.genres.significance import Interval
 from earlayers.reporting.evidence import RESAMPLES
 from earlayers.reporting.findings import ChangedCell, Findings
+from earlayers.reporting.names import shown
 from earlayers.reporting.rows import TableRow
-from earlayers.reporting.tables import describe
+from earlayers.reporting.tables import describe, signed
 
 SEED = "training.seed"
-UNCHANGED = "the same cell, tried elsewhere"
+UNCHANGED = "the same cell, tried elsewhere: see below"
+OTHER_CLIPS = "tested on other clips: not comparable"
+NO_BASELINES = "no hand-made features beside it"
+ABOVE, BELOW, OPEN = "above", "below", "cannot be told from these clips"
 DECIMALS = 3
 
 
@@ -32,15 +37,15 @@ class Answer:
     @property
     def verdict(self) -> str:
         """What the interval says."""
-        if self.variant.layers == "joined" and not self.variant.changes:
+        if _is_unchanged(self.variant):
             return UNCHANGED
         if self.gain is None:
-            return "tested on other clips: not comparable"
-        if self.gain.low <= 0 <= self.gain.high:
+            return OTHER_CLIPS
+        if _side(self.gain) == OPEN:
             return "no difference that these clips can show"
         # a change of the folds changes what is asked of the network, not the network
         easier = any(path.startswith("datasets.") for path in self.variant.changes)
-        if self.gain.low > 0:
+        if _side(self.gain) == ABOVE:
             return "makes the test easier" if easier else "helps"
         return "makes the test harder" if easier else "hurts"
 
@@ -60,6 +65,35 @@ class Beside:
     baseline: str
     baseline_accuracy: float | None
     gain: Interval | None
+
+    @property
+    def verdict(self) -> str:
+        """On which side of the baseline the interval stands."""
+        return _side(self.gain) if self.gain else NO_BASELINES
+
+
+@dataclass(frozen=True)
+class OtherTarget:
+    """Features of an unchanged cell on a target that the pipeline has not, beside those on one that it has.
+
+    Accuracies are percent of all tested clips. `shared` clips of the variant's target, which has `clips`, are
+    in `pipeline_target` too, by their names and genres; `gain` is None unless all of both are.
+    """
+
+    variant: str
+    target: str
+    pipeline_target: str
+    representation: str
+    clips: int
+    shared: int
+    accuracy: float
+    pipeline_accuracy: float
+    gain: Interval | None
+
+    @property
+    def verdict(self) -> str:
+        """On which side of the pipeline's target the interval stands."""
+        return _side(self.gain) if self.gain else OTHER_CLIPS
 
 
 @dataclass(frozen=True)
@@ -83,6 +117,17 @@ def answers(findings: Findings) -> list[Answer]:
         Answer(variant, _gain(variant.predictions, findings.of_row(variant.base)))
         for variant in findings.variants
     ]
+
+
+def _is_unchanged(variant: ChangedCell) -> bool:
+    return variant.layers == "joined" and not variant.changes
+
+
+def _side(gain: Interval) -> str:
+    """Which side of zero a whole interval stands on: an end at zero is on neither."""
+    if gain.low <= 0 <= gain.high:
+        return OPEN
+    return ABOVE if gain.low > 0 else BELOW
 
 
 def _gain(changed: pd.DataFrame, base: pd.DataFrame) -> Interval | None:
@@ -124,6 +169,62 @@ def _beside(variant: ChangedCell, dataset: str) -> Beside:
     return Beside(*place, best, accuracies[best], gain)
 
 
+def other_targets(findings: Findings) -> list[OtherTarget]:
+    """Compare what an unchanged cell reaches on targets of its own with what it reaches on the pipeline's.
+
+    The same features and classifier judge both, so a difference is one between the targets. Each target is
+    set beside the one of the pipeline's that has most of its clips, the first of equals; the learned cell
+    comes first, then the baselines that were tried on both.
+    """
+    return [
+        line
+        for variant in findings.variants
+        if _is_unchanged(variant)
+        for target in dict.fromkeys(dataset for dataset, _ in variant.others)
+        if target not in (variant.base.dataset, *findings.params.transfer_to)
+        for line in _other_target(findings, variant, target)
+    ]
+
+
+def _other_target(findings: Findings, variant: ChangedCell, target: str) -> list[OtherTarget]:
+    method = variant.base.representation
+    tested = _clips(variant.others[target, method])
+    shared = {
+        pipeline_target: len(tested & _clips(predictions))
+        for pipeline_target in findings.params.transfer_to
+        if (predictions := _on_target(findings, variant, method, pipeline_target)) is not None
+    }
+    if not shared:
+        return []
+    nearest = max(shared, key=lambda name: shared[name])
+    baselines = [name for dataset, name in variant.others if dataset == target and name != method]
+    lines = []
+    for name in (method, *baselines):
+        here, there = variant.others[target, name], _on_target(findings, variant, name, nearest)
+        if there is not None:
+            # a name under another genre is another clip
+            alike = _clips(here) == _clips(there)
+            facts = (variant.name, target, nearest, name, len(tested), shared[nearest])
+            accuracies = accuracy_percent(here), accuracy_percent(there)
+            lines.append(OtherTarget(*facts, *accuracies, gain=_gain(here, there) if alike else None))
+    return lines
+
+
+def _on_target(findings: Findings, variant: ChangedCell, name: str, target: str) -> pd.DataFrame | None:
+    """What the pipeline's own cell of these features and the variant's classifier says of a target."""
+    base = variant.base
+    if name == base.representation:
+        place = (base.dataset, target, name, base.hidden_units, base.layer)
+    else:
+        place = ("", target, name, None, "")
+    return findings.predictions.get((2, *place, base.aggregation, base.classifier))
+
+
+def _clips(predictions: pd.DataFrame) -> set[tuple[str, str]]:
+    """Names and genres of the clips that were tested."""
+    return set(zip(predictions["path"], predictions["genre"], strict=True))
+
+
 def luck(variants: Sequence[ChangedCell]) -> list[Luck]:
     """Tell what other first weights and orders change from what other folds change.
 
@@ -160,13 +261,41 @@ def sentence(answered: Sequence[Answer]) -> str:
     return "; ".join(parts) + "." if parts else ""
 
 
-def summary(answered: Sequence[Answer], lucks: Sequence[Luck], rivals: Sequence[Beside]) -> dict[str, Any]:
+def beside_sentence(rivals: Sequence[Beside]) -> str:
+    """Say which variants do not stand above the best hand-made features, and by how much they fall short."""
+    compared = [(one, one.gain) for one in rivals if one.gain]
+    short = [
+        f"{one.variant} beside {shown(one.baseline)} on Table {one.table}, {one.dataset} ({one.verdict}: "
+        f"{signed(gain.estimate)} points, the interval begins at {_begins(gain.low)})"
+        for one, gain in compared
+        if one.verdict != ABOVE
+    ]
+    if short:
+        return f"Not above zero: {'; '.join(short)}."
+    return "Every one of them is above zero." if compared else ""
+
+
+def _begins(points: float) -> str:
+    """Write a number of points with as many decimals as tell it from zero, one at least."""
+    if points == 0:
+        return "exactly 0"
+    decimals = max(1, -floor(log10(abs(points))))
+    return f"{points:+.{decimals}f}".replace("-", "−")
+
+
+def summary(
+    answered: Sequence[Answer],
+    lucks: Sequence[Luck],
+    rivals: Sequence[Beside],
+    targets: Sequence[OtherTarget],
+) -> dict[str, Any]:
     """Collect what results/variants.json holds.
 
     Returns:
         sentence; variants, with accuracies in percent, and difference, low and high in points (None where the
         clips are others); beside, a line for each variant and dataset that it was tried on with hand-made
-        features; luck, with the cell and the standard deviations in points.
+        features, and beside_sentence; targets, a line for each target that is a variant's alone and each
+        features that were tried on it; luck, with the cell and the standard deviations in points.
     """
     return {
         "sentence": sentence(answered),
@@ -190,8 +319,25 @@ def summary(answered: Sequence[Answer], lucks: Sequence[Luck], rivals: Sequence[
                 "baseline": one.baseline,
                 "baseline_accuracy": one.baseline_accuracy and round(one.baseline_accuracy, DECIMALS),
                 **_interval(one.gain),
+                "verdict": one.verdict,
             }
             for one in rivals
+        ],
+        "beside_sentence": beside_sentence(rivals),
+        "targets": [
+            {
+                "variant": one.variant,
+                "target": one.target,
+                "pipeline_target": one.pipeline_target,
+                "representation": one.representation,
+                "clips": one.clips,
+                "shared": one.shared,
+                "accuracy": round(one.accuracy, DECIMALS),
+                "pipeline_accuracy": round(one.pipeline_accuracy, DECIMALS),
+                **_interval(one.gain),
+                "verdict": one.verdict,
+            }
+            for one in targets
         ],
         "luck": [
             {"cell": describe(one.base)}
