@@ -15,7 +15,7 @@ import pytest
 
 from earlayers import params, paths
 from earlayers.cells import name_of
-from earlayers.files import write_json
+from earlayers.files import read_json, write_json
 from tests.helpers import as_yaml, read_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -153,7 +153,17 @@ def write_models(cell: str = CLASSIFIED, folds: int = 2, layer: str = "2", hidde
             "windows": params["windows"],
             "genres": GENRES,
         }
-        save_classifier(paths.fold(cell, fold), forest, facts)
+        save_classifier(paths.fold(cell, fold), forest, facts, folder)
+
+
+def seal(network: Path, forest: Path) -> None:
+    """Give a changed model the checksum that fits it, as a forger would: what else is checked then shows."""
+    from earlayers.genres import saving
+
+    facts = read_json(forest / saving.FACTS)
+    files = [forest / saving.CLASSIFIER, *(network / name for name in saving.NETWORK)]
+    checksum = saving.checksum(facts, *(file.read_bytes() for file in files))
+    write_json(forest / saving.FACTS, facts | {saving.CHECKSUM: checksum})
 
 
 class _Scaler:

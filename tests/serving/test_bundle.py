@@ -22,6 +22,7 @@ import soundfile
 import earlayers
 from earlayers import paths
 from earlayers.errors import UserError
+from earlayers.genres import saving
 from earlayers.genres.saving import load_classifier, save_classifier
 from earlayers.serving import commands, prediction, trust
 from tests import synthetic
@@ -54,13 +55,24 @@ def members() -> dict[str, bytes]:
 
 
 def pack(content: dict[str, bytes], *, mend: bool = True) -> None:
-    """Write a stranger's bundle, with a checksum that fits where `mend`."""
+    """Write a stranger's bundle, with checksums that fit where `mend`."""
     if mend:
+        content = {**content, "forest.json": sealed(content)}
         passport = json.loads(content["bundle.json"]) | {"sha256": trust.checksum(content)}
         content = content | {"bundle.json": json.dumps(passport).encode()}
     with zipfile.ZipFile(BUNDLE, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
             archive.writestr(name, data)
+
+
+def sealed(content: dict[str, bytes]) -> bytes:
+    """forest.json with a checksum that fits the other members; as it is where it is no JSON."""
+    try:
+        facts = json.loads(content["forest.json"])
+    except ValueError:
+        return content["forest.json"]
+    files = (content[name] for name in (saving.CLASSIFIER, *saving.NETWORK))
+    return json.dumps(facts | {saving.CHECKSUM: saving.checksum(facts, *files)}).encode()
 
 
 def changed(name: str, change: dict) -> dict[str, bytes]:
@@ -312,6 +324,19 @@ def test_facts_of_the_wrong_type_or_size_are_refused(project, name, change, matc
     refused_in_memory(match)
 
 
+@pytest.mark.faults
+def test_a_bundle_whose_forest_lacks_its_checksum_is_refused(project):
+    content = members()
+    facts = json.loads(content["forest.json"])
+    del facts["sha256"]
+    content["forest.json"] = json.dumps(facts).encode()
+    passport = json.loads(content["bundle.json"]) | {"sha256": trust.checksum(content)}
+    pack(content | {"bundle.json": json.dumps(passport).encode()}, mend=False)
+    refused_in_memory(
+        f"{BUNDLE} holds no model that can be used: forest.json must hold 'sha256'.* export it again"
+    )
+
+
 def test_json_nested_without_end_is_refused(project):
     pack(members() | {"network.json": b"[" * 500_000})
     refused_in_memory("network.json is nested too deep")
@@ -348,7 +373,7 @@ def test_no_member_can_run_code(project):
 def test_a_forest_that_asks_for_many_threads_is_refused(project):
     saved = load_classifier(FOREST)
     saved.classifier.n_jobs = 100_000
-    save_classifier(FOREST, saved.classifier, saved.facts)
+    save_classifier(FOREST, saved.classifier, saved.facts, NETWORK)
     pack(members() | {"forest.skops": (FOREST / "forest.skops").read_bytes()})
     with pytest.raises(UserError, match="must ask for one thread, it asks for 100000"):
         earlayers.load(BUNDLE)

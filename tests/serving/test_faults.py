@@ -101,10 +101,150 @@ def test_a_file_named_twice_has_one_row(project):
 
 
 def test_an_empty_name_is_no_name_of_this_folder(project):
+    for name in ("", [""]):
+        with pytest.raises(UserError, match="number 1 of 1 is empty: is it a variable that is not set"):
+            prediction.predict(name)
     with pytest.raises(UserError, match="no sound file in an empty list"):
-        prediction.predict([""])
+        prediction.predict([])
     with pytest.raises(UserError, match="the name of the model is empty"):
         prediction.predict(["clip.wav"], "")
+
+
+TABLES = {"predict": ("x.csv", pd.read_csv), "embed": ("x.parquet", pd.read_parquet)}
+
+
+@pytest.fixture(params=list(TABLES))
+def command(request, music):
+    """Run predict or embed on some files; give its exit status, and file -> error of its table, if any."""
+    name, read = TABLES[request.param]
+    table = music / name
+
+    def run(*files: object) -> tuple[int, dict[str, str]]:
+        status = cli.main([request.param, *map(str, files), "--out", str(table)])
+        # a row a window: nothing may be left of a file that failed half-way
+        rows = (
+            read(table).fillna({"error": ""}).drop_duplicates(["file", "error"]) if table.exists() else None
+        )
+        assert rows is None or rows["file"].is_unique
+        return status, {} if rows is None else dict(zip(rows["file"], rows["error"], strict=True))
+
+    return run
+
+
+class TestEveryNameGetsAWord:
+    @pytest.fixture
+    def folders(self, music):
+        """A folder of each kind without sound -> what is to be said of it."""
+        for name in ("empty", "texts", "hidden", "both", "deep/er", "hidden/.more"):
+            (music / name).mkdir(parents=True)
+        for name in ("texts/a.txt", "texts/b.txt", "texts/c", "hidden/.a.wav", "both/.a", "both/b.jpg"):
+            (music / name).write_bytes(b"no sound")
+        named = "; a file that is named itself is read whatever its ending"
+        return {
+            music / "empty": "it is empty",
+            music / "texts": f"it holds 2 .txt, 1 without an ending{named}",
+            music / "hidden": "it holds 2 hidden files or folders, which are passed over",
+            music / "both": f"it holds 1 .jpg{named}, and 1 hidden files or folders, which are passed over",
+            music / "deep": "it holds no file, only folders",
+        }
+
+    def test_a_folder_without_sound_has_a_row_beside_other_files(self, folders, command, caplog):
+        with caplog.at_level(logging.INFO):
+            status, errors = command("clip.wav", *folders)
+        told = {
+            str(folder): f"skipped: a folder without a sound file: {why}" for folder, why in folders.items()
+        }
+        assert (status, errors) == (0, {"clip.wav": ""} | told)
+        assert "6 files, 5 of them could not be read" in caplog.text
+
+    def test_folders_without_sound_alone_are_refused_with_what_they_hold(self, folders, command, capsys):
+        assert command(*folders) == (2, {})
+        said = capsys.readouterr().err
+        assert "no sound file in" in said
+        assert all(f"{folder} ({why})" in said for folder, why in folders.items())
+
+    def test_an_empty_name_beside_others_is_refused_before_any_work(self, command, capsys, monkeypatch):
+        def fail(*_arguments: object, **_named: object) -> None:
+            raise AssertionError("a file was read")
+
+        monkeypatch.setattr(decoding, "decode", fail)
+        assert command("clip.wav", "", "clip.wav") == (2, {})
+        assert "files and folders must have names, number 2 of 3 is empty" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("command", "option"),
+        [("predict", "out"), ("predict", "timeline"), ("export", "out"), ("export", "bundle")],
+    )
+    def test_an_empty_option_is_not_one_that_was_left_away(self, capsys, command, option):
+        files = ["clip.wav"] if command == "predict" else []
+        assert cli.main([command, *files, f"--{option}", ""]) == 2
+        assert f"--{option} is empty: name a place, or leave the option away" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("name", ["a\0b.wav", "half \ud800.wav"])
+    def test_a_name_that_no_file_can_have_costs_the_others_nothing(self, name, tmp_path):
+        table = prediction.predict([name, "clip.wav"])
+        assert [bool(error) for error in table["error"]] == [True, False]
+        table.to_parquet(tmp_path / "table.parquet")
+
+
+class TestOneFileCostsTheOthersNothing:
+    @pytest.fixture
+    def broken(self, monkeypatch):
+        """A decoder that fails, in a way that nobody thought of, at every file named broken."""
+        decode = decoding.decode
+
+        def failing(path, *arguments, **named):
+            if path.name.startswith("broken"):
+                raise ZeroDivisionError("no\nsuch \udce9 thing")
+            return decode(path, *arguments, **named)
+
+        monkeypatch.setattr(decoding, "decode", failing)
+
+    ERROR = "internal error: ZeroDivisionError: no such \\udce9 thing"
+
+    @pytest.mark.usefixtures("broken")
+    def test_an_error_of_ours_is_a_row_and_its_traceback_is_kept_for_who_asks(self, command, caplog):
+        with caplog.at_level(logging.DEBUG):
+            assert command("broken.wav", "clip.wav") == (0, {"broken.wav": self.ERROR, "clip.wav": ""})
+        assert "2 files, 1 of them could not be read" in caplog.text
+        (record,) = [record for record in caplog.records if record.getMessage() == "broken.wav failed"]
+        assert record.levelno == logging.DEBUG
+        assert "in failing" in logging.Formatter().format(record)
+
+    @pytest.mark.usefixtures("broken")
+    def test_where_every_file_failed_the_status_says_so(self, command, capsys):
+        assert command("broken.wav") == (2, {"broken.wav": self.ERROR})
+        assert "not one of 1 files could be read" in capsys.readouterr().err
+
+    @pytest.mark.usefixtures("broken")
+    def test_a_batch_of_many_files_loses_none(self, command, monkeypatch):
+        monkeypatch.setenv("EARLAYERS_JOBS", "1")
+        monkeypatch.setattr(prediction, "FILES_A_TASK", 2)
+        status, errors = command("broken.wav", "clip.wav", *(f"broken{n}.wav" for n in range(4)))
+        assert (status, [name for name, error in errors.items() if not error]) == (0, ["clip.wav"])
+        assert len(errors) == 6
+
+    def test_a_file_that_fails_half_way_leaves_no_half(self, command, monkeypatch, music):
+        features = predictor.Predictor.features
+
+        def failing(model, waveform):
+            yield from features(model, waveform)
+            if len(waveform) > 7 * RATE_HZ:
+                raise MemoryError
+
+        monkeypatch.setattr(predictor.Predictor, "features", failing)
+        soundfile.write(music / "long.wav", tone(440, 8.0, noise=0.05), RATE_HZ)
+        long = str(music / "long.wav")
+        assert command(long, "clip.wav") == (0, {long: "internal error: MemoryError", "clip.wav": ""})
+
+    @pytest.mark.parametrize("name", ["_loaded", "_decode"])
+    def test_what_concerns_every_file_is_no_row(self, command, monkeypatch, name):
+        def fail(*_arguments: object) -> None:
+            raise ImportError("no such package")
+
+        monkeypatch.setattr(prediction, name, fail)
+        with pytest.raises(ImportError, match="no such package"):
+            command("clip.wav", "clip.wav")
 
 
 @pytest.mark.parametrize("kind", ["flac", "flac of unknown length", "chain"])

@@ -172,7 +172,7 @@ def test_a_model_trained_anew_is_loaded_anew(project):
     before = prediction.predict(["clip.wav"])["p_low"].iloc[0]
     forest = load_classifier(FOREST)
     forest.classifier.fit(np.zeros((6, 12)), [1, 1, 1, 1, 1, 1])
-    save_classifier(FOREST, forest.classifier, forest.facts)
+    save_classifier(FOREST, forest.classifier, forest.facts, NETWORK)
     assert prediction.predict(["clip.wav"])["p_low"].iloc[0] == 1.0 != before
 
 
@@ -195,6 +195,7 @@ def test_a_forest_file_with_a_type_of_its_own_is_refused_by_name(project):
     import skops.io
 
     (FOREST / "forest.skops").write_bytes(skops.io.dumps(synthetic.Evil(project / "marker")))
+    synthetic.seal(NETWORK, FOREST)
     with pytest.raises(UserError, match="Evil"):
         prediction.predict(["clip.wav"])
     assert not (project / "marker").exists()
@@ -220,6 +221,7 @@ def test_a_forest_of_another_network_is_refused(project):
 def test_facts_that_do_not_fit_the_network_are_refused(project, name, value, message):
     facts = read_json(FOREST / "forest.json") | {name: value}
     write_json(FOREST / "forest.json", {key: found for key, found in facts.items() if found is not None})
+    synthetic.seal(NETWORK, FOREST)
     with pytest.raises(UserError, match=message):
         prediction.predict(["clip.wav"])
 
@@ -228,6 +230,7 @@ def test_audio_settings_that_do_not_fit_the_weights_are_refused(project):
     facts = read_json(NETWORK / "network.json")
     facts["frames"]["frame_samples"] = 2048
     write_json(NETWORK / "network.json", facts)
+    synthetic.seal(NETWORK, FOREST)
     with pytest.raises(UserError, match="frames of 1025 numbers do not fit 513 inputs"):
         prediction.predict(["clip.wav"])
 
@@ -239,7 +242,7 @@ def test_audio_settings_that_do_not_fit_the_weights_are_refused(project):
 def test_a_tree_that_points_outside_itself_is_refused(project, array, value):
     forest = load_classifier(FOREST)
     getattr(forest.classifier.estimators_[3].tree_, array)[0] = value
-    save_classifier(FOREST, forest.classifier, forest.facts)
+    save_classifier(FOREST, forest.classifier, forest.facts, NETWORK)
     assert json.loads((FOREST / "forest.json").read_text())["layer"] == "2"
     with pytest.raises(UserError, match="points outside itself"):
         prediction.predict(["clip.wav"])

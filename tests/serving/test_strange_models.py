@@ -61,6 +61,7 @@ def repack(change) -> None:
     with zipfile.ZipFile(FOREST / "forest.skops", "w") as target:
         for name, data in {"schema.json": json.dumps(schema).encode(), **content}.items():
             target.writestr(name, data)
+    synthetic.seal(NETWORK, FOREST)
 
 
 def attributes(schema: dict, tree: int | None = None) -> dict:
@@ -190,6 +191,7 @@ def test_a_wrapper_around_an_evil_forest_is_refused(model, capsys):
     forest = load_classifier(FOREST).classifier
     forest.estimators_[0].tree_.children_left[0] = 2**40
     (FOREST / "forest.skops").write_bytes(skops.io.dumps(make_pipeline(forest)))
+    synthetic.seal(NETWORK, FOREST)
     assert "a tree must be part of a forest" in refusal(capsys)
 
 
@@ -232,6 +234,33 @@ def test_facts_that_decide_a_label_are_checked(model, capsys, file, facts, words
     said = refusal(capsys)
     assert words in said
     assert file.name in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "clip.wav", "--out", "x.csv"],
+        ["embed", "clip.wav", "--out", "x.parquet"],
+        ["export", "--out", "x.onnx"],
+        ["export", "--bundle", "x.earlayers"],
+        ["demo", "--port", "5850"],
+    ],
+    ids=["predict", "embed", "onnx", "bundle", "demo"],
+)
+@pytest.mark.parametrize("left", [{}, {"sha256": None}], ids=["without", "null"])
+def test_a_model_without_its_checksum_is_refused_and_not_believed(model, capsys, command, left):
+    for file in (NETWORK / "network.json", FOREST / "forest.json"):
+        facts = json.loads(file.read_text())
+        facts.pop("sha256", None)
+        file.write_text(json.dumps(facts | {"genres": facts["genres"][::-1]}))
+    change_json(FOREST / "forest.json", **left)
+    assert cli.main([*command, "--model", "fold"]) == 2
+    said = capsys.readouterr().err
+    assert "fold/forest hold no model that can be used: forest.json must hold 'sha256'" in said
+    assert "made before models carried one, or was changed since" in said
+    assert "`dvc repro`" in said
+    assert list(Path().glob("x.*")) == []
 
 
 def test_a_pipe_or_a_file_without_end_is_not_read(model, capsys):

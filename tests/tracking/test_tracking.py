@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from earlayers import params, paths
 from earlayers.cells import name_of
 from earlayers.errors import UserError
-from earlayers.files import read_json
+from earlayers.files import read_json, write_json
 from earlayers.tracking import runs as tracking
 from earlayers.tracking import store
 from tests import synthetic
@@ -438,6 +438,15 @@ def test_the_model_answers_as_the_files_on_disk_do(trained):
     assert answer["error"][1].startswith("audio is not base64")
     assert [column.name for column in model.metadata.signature.inputs] == ["audio"]
     assert [column.name for column in model.metadata.signature.outputs] == list(answer.columns)
+
+
+@pytest.mark.faults
+def test_a_model_without_its_checksum_is_no_served_model(trained):
+    forest = paths.fold(CLASSIFIED, 1) / "forest.json"
+    write_json(forest, {name: fact for name, fact in read_json(forest).items() if name != "sha256"})
+    tracking.sync(progress=False)
+    with pytest.raises(UserError, match=r"forest.json must hold 'sha256'.*`dvc repro`"):
+        mlflow.pyfunc.load_model(str(model_folder(runs("classify")[CLASSIFIED])))
 
 
 @pytest.mark.slow

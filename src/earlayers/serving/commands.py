@@ -44,6 +44,7 @@ def predict(
     from earlayers.files import check_output
     from earlayers.serving import identity, prediction
 
+    _check_given(out=out, timeline=timeline)
     out = out if out or as_json else "predictions.csv"
     if out:
         check_output(Path(out), TABLES)
@@ -62,6 +63,13 @@ def predict(
     if not quiet:
         _show(table, identity.words(*prediction.find_model(model, fold)))
     _finish(table, out or "above", quiet)
+
+
+def _check_given(**options: str | None) -> None:
+    """An option that is empty is no option that was left away, but a variable that is not set."""
+    for name, value in options.items():
+        if value == "":
+            raise UserError(f"--{name} is empty: name a place, or leave the option away")
 
 
 def _line(row: dict[Any, Any]) -> str:
@@ -116,6 +124,7 @@ def export(
     from earlayers.serving import prediction
     from earlayers.serving.bundle import ENDING, write
 
+    _check_given(out=out, bundle=bundle)
     out = out if out or bundle else "network.onnx"
     if out:
         check_output(Path(out), [".onnx"])

@@ -15,6 +15,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,9 +115,10 @@ def embed(
     import pandas as pd
 
     check_seconds(longest_seconds)
+    paths_of_files = find_files(files)
     folders = find_model(model, fold)
     work = partial(_embed_files, _stamped(*folders), longest_seconds)
-    rows = _over_files(work, find_files(files), progress, "embed")
+    rows = _over_files(work, paths_of_files, progress, "embed")
     names = list(dict.fromkeys(name for row in rows for name in row if name != "error"))
     return pd.DataFrame(rows, columns=[*names, "model", "error"]).assign(model=identity.name(*folders))
 
@@ -166,34 +168,65 @@ def find_model(model: Model, fold: int | None) -> tuple[Path, Path]:
 def find_files(files: Files) -> list[Path]:
     """Named files as they are, and the sound files below named folders, sorted.
 
-    What is sound by its ending and cannot be read is among them, and so are folders that cannot be searched:
-    each gets a row that says why. Other files than texts and pictures are counted in the log, hidden ones
-    passed over. A file that is named twice is taken once.
+    What is sound by its ending and cannot be read is among them, and so are folders that cannot be searched,
+    and named folders without a sound file: each gets a row that says why. Other files than texts and pictures
+    are counted in the log, hidden ones passed over. A file that is named twice is taken once.
 
     Raises:
-        UserError: when nothing is found.
+        UserError: when nothing is found, or a name is empty.
     """
     from earlayers.audio.searching import DOCUMENTS, search, words
 
-    files = [files] if isinstance(files, str | os.PathLike) else files
+    files = [files] if isinstance(files, str | os.PathLike) else list(files)
+    if "" in files:  # no name of this folder
+        place = f"number {files.index('') + 1} of {len(files)}"
+        raise UserError(
+            f"files and folders must have names, {place} is empty: is it a variable that is not set? Leave "
+            "it away, or name . for this folder"
+        )
     sounds: list[Path] = []
-    for path in (Path(file) for file in files if file):  # "" is no folder but a variable that is not set
+    soundless: list[Path] = []
+    for path in map(Path, files):
         if not os.path.isdir(path):  # noqa: PTH112 - which is true or false for any name
             sounds.append(path)
             continue
         contents = search(path)
         # what a link leads to is in the list already
         unsearched = [inside for inside, why in contents.skipped.items() if "cannot be read" in why]
-        sounds += [path / name for name in sorted([*contents.sounds, *contents.unreadable, *unsearched])]
+        found = sorted([*contents.sounds, *contents.unreadable, *unsearched])
+        if not found:
+            sounds.append(path)
+            soundless.append(path)
+            continue
+        sounds += [path / name for name in found]
         endings = Counter(Path(name).suffix.lower() or "without an ending" for name in contents.others)
         if left_out := Counter({name: n for name, n in endings.items() if name not in DOCUMENTS}):
             log.warning(
                 "%s: left out: %s; a file that is named itself is read whatever its ending",
                 *(shown(path), shown(words(left_out))),
             )
-    if not sounds:
-        raise UserError(f"no sound file in {', '.join(shown(file) for file in files) or 'an empty list'}")
+    if len(sounds) == len(soundless):
+        told = [f"{shown(folder)} ({_instead_of_sound(folder)})" for folder in dict.fromkeys(soundless)]
+        raise UserError(f"no sound file in {', '.join(told) or 'an empty list'}")
     return list(dict.fromkeys(sounds))
+
+
+def _instead_of_sound(folder: Path) -> str:
+    """What a folder without a sound file holds, for the one who named it."""
+    from earlayers.audio.searching import search, words
+
+    contents, hidden = search(folder), 0
+    for inside in ("", *contents.folders):
+        with suppress(OSError):  # it was there a moment ago
+            hidden += sum(name.startswith(".") for name in os.listdir(folder / inside))  # noqa: PTH208
+    held = []
+    if others := Counter(Path(name).suffix.lower() or "without an ending" for name in contents.others):
+        held.append(f"{shown(words(others))}; a file that is named itself is read whatever its ending")
+    if hidden:
+        held.append(f"{hidden} hidden files or folders, which are passed over")
+    if not held and contents.folders:
+        held.append("no file, only folders")
+    return f"it holds {', and '.join(held)}" if held else "it is empty"
 
 
 def check_seconds(longest_seconds: float) -> None:
@@ -290,6 +323,7 @@ def _decode(
             os.listdir(file)  # noqa: PTH208
         except OSError as error:
             raise Unreadable(f"skipped: a folder that cannot be read: {error.strerror}") from None
+        raise Unreadable(f"skipped: a folder without a sound file: {_instead_of_sound(file)}")
     shortest, rate_hz = predictor.window_seconds, predictor.sample_rate_hz
     with kept_off_screen():
         return decode(file, rate_hz, longest_seconds, shortest, most_values=most_values)
@@ -305,7 +339,15 @@ def _read_in_part(decoded: Decoded) -> list[str]:
 
 def _text(file: Path) -> str:
     """A path as text that any file can hold: bytes that are no UTF-8 as escapes."""
-    return os.fsencode(file).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(file).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which names no file
+        return _line(file)
+
+
+def _line(words: object) -> str:
+    """Words as one line that any file can hold."""
+    return " ".join(str(words).encode("utf-8", "backslashreplace").decode("utf-8").split())
 
 
 def _over_files(
@@ -344,14 +386,12 @@ def _loaded(network: Path, forest: Path, stamp: tuple[int, ...]) -> Predictor:
 def _predict_files(
     folders: Folders, pictures: Mapping[Path, Path], longest_seconds: float, files: list[Path]
 ) -> list[dict[str, Any]]:
-    from earlayers.audio.decoding import Unreadable
-
     predictor, rows = _loaded(*folders), []
     for file in files:
         try:
             row = row_of_file(predictor, file, longest_seconds)
-        except Unreadable as error:
-            row = {"file": _text(file), "genre": "", "error": str(error)}
+        except Exception as error:  # see `_reason`
+            row = {"file": _text(file), "genre": "", "error": _reason(file, error)}
         timeline = row.pop("timeline", None)
         if file in pictures and timeline is not None:
             edges, probabilities = timeline
@@ -361,6 +401,24 @@ def _predict_files(
                 row["warnings"] = "; ".join(filter(None, [row["warnings"], f"no picture: {error}"]))
         rows.append(row)
     return rows
+
+
+def _reason(file: Path, error: Exception) -> str:
+    """Why a file has no genre and no features, for its row.
+
+    One file must not cost the others theirs, whatever it makes this and the libraries raise. So everything is
+    caught, and around the work on one file alone: an error of the model, of the sharing out or of the table
+    concerns all files, and ends the command as ever. So does an import that fails: a package is missing, or
+    Ctrl-C came while one was read.
+    """
+    from earlayers.audio.decoding import Unreadable
+
+    if isinstance(error, ImportError):
+        raise error
+    if isinstance(error, Unreadable | UserError):
+        return str(error)
+    log.debug("%s failed", _text(file), exc_info=error)
+    return f"internal error: {type(error).__name__}: {_line(error)}".removesuffix(": ")
 
 
 def _draw(picture: Path, title: str, edges: np.ndarray, probabilities: np.ndarray, genres: list[str]) -> None:
@@ -377,26 +435,31 @@ def _draw(picture: Path, title: str, edges: np.ndarray, probabilities: np.ndarra
 
 
 def _embed_files(folders: Folders, longest_seconds: float, files: list[Path]) -> list[dict[str, Any]]:
-    from earlayers.audio.decoding import Unreadable
-    from earlayers.genres.representations import layer_vectors
-
     predictor, rows = _loaded(*folders), []
     for file in files:
         try:
-            decoded = _decode(predictor, file, longest_seconds)
-        except Unreadable as error:
-            rows.append({"file": _text(file), "error": str(error)})
-            continue
-        for warning in _read_in_part(decoded):
-            log.warning("%s: %s", shown(file), warning)
-        for starts, vectors in predictor.features(decoded.waveform):
-            layers = layer_vectors(vectors, predictor.network.columns)
-            for index, start in enumerate(starts.tolist()):
-                row = {
-                    "file": _text(file),
-                    "start_seconds": start,
-                    "end_seconds": start + predictor.window_seconds,
-                }
-                row |= {f"layer_{n}": values[index] for n, values in layers.items() if n != "all"}
-                rows.append(row | {"error": ""})
+            rows += _rows_of_windows(predictor, file, longest_seconds)
+        except Exception as error:  # see `_reason`
+            rows.append({"file": _text(file), "error": _reason(file, error)})
+    return rows
+
+
+def _rows_of_windows(predictor: Predictor, file: Path, longest_seconds: float) -> list[dict[str, Any]]:
+    """Rows of `embed` of one file."""
+    from earlayers.genres.representations import layer_vectors
+
+    decoded = _decode(predictor, file, longest_seconds)
+    for warning in _read_in_part(decoded):
+        log.warning("%s: %s", shown(file), warning)
+    rows = []
+    for starts, vectors in predictor.features(decoded.waveform):
+        layers = layer_vectors(vectors, predictor.network.columns)
+        for index, start in enumerate(starts.tolist()):
+            row = {
+                "file": _text(file),
+                "start_seconds": start,
+                "end_seconds": start + predictor.window_seconds,
+            }
+            row |= {f"layer_{n}": values[index] for n, values in layers.items() if n != "all"}
+            rows.append(row | {"error": ""})
     return rows

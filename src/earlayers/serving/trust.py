@@ -115,7 +115,7 @@ class ForestFacts(_Strict):
     genres: Genres
     windows: _Windows
     network_sha256: Digest
-    sha256: Digest | None = None  # over all that decides a label; forests written before have none
+    sha256: Digest | None = None  # over all that decides a label; `read_facts` refuses a model without it
 
 
 @dataclass(frozen=True)
@@ -161,14 +161,23 @@ def read_facts(network: Path, forest: Path) -> Facts:
         forest: folder of the forest.
 
     Raises:
-        ValueError: when a file is no JSON, or says what no model of ours can be.
+        ValueError: when a file is no JSON, says what no model of ours can be, or lacks the checksum over all
+            that decides a label.
     """
     passport = forest / PASSPORT
-    return Facts(
+    facts = Facts(
         _parsed(NetworkFacts, network / NETWORK, DECIDING[NETWORK]),
         _parsed(ForestFacts, forest / FOREST, DECIDING[FOREST]),
         _parsed(Passport, passport, LARGEST_PASSPORT) if passport.exists() else None,
     )
+    if facts.forest.sha256 is None:
+        # a field that can be taken away guards nothing: without it, edited facts would give other labels
+        raise ValueError(
+            f"{FOREST} must hold {saving.CHECKSUM!r}, one checksum over all that decides a label, and does "
+            "not: it was made before models carried one, or was changed since; run its classify stage again "
+            "(`dvc repro`), or ask whoever made it to do so and to export it again"
+        )
+    return facts
 
 
 def _parsed(kind: type[Content], file: Path, most_bytes: int) -> Content:
@@ -218,12 +227,11 @@ def check(network: Path, forest: Path) -> Facts:
         raise ValueError(f"{FOREST}: it was fitted on another network, by the checksum of {WEIGHTS}")
     _check_costs(facts.network, facts.forest.windows)
     _check_weights(weights, facts.network)
-    if facts.forest.sha256 is not None:
-        stated = checking.parse(checking.read(forest / FOREST, DECIDING[FOREST]))
-        classifier = checking.read(forest / CLASSIFIER, DECIDING[CLASSIFIER])
-        described = checking.read(network / NETWORK, DECIDING[NETWORK])
-        if facts.forest.sha256 != saving.checksum(stated, classifier, described, weights):
-            raise ValueError(f"{FOREST}: its checksum does not fit what the model's files hold")
+    stated = checking.parse(checking.read(forest / FOREST, DECIDING[FOREST]))
+    classifier = checking.read(forest / CLASSIFIER, DECIDING[CLASSIFIER])
+    described = checking.read(network / NETWORK, DECIDING[NETWORK])
+    if facts.forest.sha256 != saving.checksum(stated, classifier, described, weights):
+        raise ValueError(f"{FOREST}: its checksum does not fit what the model's files hold")
     return facts
 
 
