@@ -204,8 +204,14 @@ def machine() -> dict[str, str]:
     processor = platform.processor() or platform.machine()
     described = Path("/proc/cpuinfo")
     if described.exists():
-        names = [line for line in described.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].split(":", 1)[1].strip() if names else processor
+        lines = (line.partition(":") for line in described.read_text().splitlines())
+        facts = {name.strip(): value.strip() for name, _, value in lines}
+        processor = facts.get("model name", processor)
+        # a virtual machine may call processors of several generations by one name
+        numbers = [
+            f"{name.removeprefix('cpu ')} {facts[name]}" for name in ("cpu family", "model") if name in facts
+        ]
+        processor += f" ({', '.join(numbers)})" if numbers else ""
     return {"processor": processor, "torch": torch.__version__, "python": platform.python_version()}
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 
-from earlayers import cli
+from earlayers import cli, parallel
 from earlayers.errors import UserError
 from earlayers.stages import split
 from tests.helpers import read_yaml
@@ -225,3 +225,28 @@ def test_every_stage_of_dvc_has_its_command():
     names = set(typer.main.get_command(cli.app).commands)
     stages = read_yaml((ROOT / "dvc.yaml").read_text())["stages"]
     assert {name.replace("_", "-") for name in stages} <= names
+
+
+def test_no_command_lets_torch_round_by_avx_512(monkeypatch):
+    # torch itself says what it uses; whether this processor has AVX-512 or not, the answer is the same
+    code = "import sys; from earlayers import cli; cli.main(['--version']); import torch; "
+    code += "print(torch.backends.cpu.get_cpu_capability())"
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] in {"AVX2", "DEFAULT"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "before", "after"),
+    [("x86_64", None, "avx2"), ("x86_64", "default", "default"), ("aarch64", None, None)],
+)
+def test_how_torch_rounds_is_said_for_one_kind_of_machine_and_never_over_a_choice(
+    monkeypatch, machine, before, after
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    if before:
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", before)
+    parallel.round_as_everywhere()
+    assert os.environ.get("ATEN_CPU_CAPABILITY") == after
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from earlayers import __version__, files, paths
+from earlayers import __version__, files, parallel, paths
 from earlayers.cells import name_of
 from earlayers.errors import UserError
 
@@ -219,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(files.SafeLines("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    parallel.round_as_everywhere()
     interrupts = _count_interrupts()
     try:
         status = _status(arguments)
