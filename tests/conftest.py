@@ -6,8 +6,11 @@ import signal
 
 import pytest
 
+from earlayers import parallel
 from tests.helpers import ROOT, reliability_names, write_params
 
+# what is compared to the last bit, here and in commands, must be rounded alike; before torch is imported
+parallel.round_as_everywhere()
 LONGEST = "test_pipeline.py"
 
 # a shell starts what runs in the background deaf to Ctrl-C, and every process of the tests would be so

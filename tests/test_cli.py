@@ -102,15 +102,6 @@ def test_units_that_params_yaml_does_not_name_are_refused_before_any_work(words,
     )
 
 
-@pytest.mark.faults
-@pytest.mark.parametrize(
-    "words", [["predict", "x.wav", "--out"], ["export", "--out"], ["predict", "x.wav", "--model"]]
-)
-def test_a_path_that_no_system_takes_is_refused_before_any_work(words, capsys):
-    assert cli.main([*words, "/".join(["a" * 200] * 30)]) == 2
-    assert "choose a shorter one" in capsys.readouterr().err
-
-
 def test_an_annex_is_told_of_a_stage_once_its_results_are_there(monkeypatch):
     heard = []
     monkeypatch.setattr(split, "run", lambda dataset: heard.append(f"{dataset} is split"))

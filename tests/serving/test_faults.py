@@ -571,3 +571,11 @@ print(row["error"] or row["read_seconds"], (after - before) // 1024, time.perf_c
         assert read == pytest.approx(requests.MOST_VALUES / 2 / 192_000)
         assert megabytes < requests.MOST_MEGABYTES
         assert seconds < requests.MOST_WAIT_SECONDS
+
+
+@pytest.mark.parametrize(
+    "words", [["predict", "x.wav", "--out"], ["export", "--out"], ["predict", "x.wav", "--model"]]
+)
+def test_a_path_that_no_system_takes_is_refused_before_any_work(words, capsys):
+    assert cli.main([*words, "/".join(["a" * 200] * 30)]) == 2
+    assert "choose a shorter one" in capsys.readouterr().err
