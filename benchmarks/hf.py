@@ -310,6 +310,7 @@ def gather(
     }
 
 
+@cache  # to import them takes seconds, and every problem asks
 def missing() -> dict[str, str]:
     """Why methods that need a package do not race."""
     return _missing_of_pytorch_optimizer() | {
