@@ -111,6 +111,10 @@ class Table:
 def explained_dtypes(model: nn.Module, inputs: Tensor) -> Iterator[None]:
     """Say what is wrong where a model fails because its inputs have another precision.
 
+    Args:
+        model: any module.
+        inputs: what it is called with, of any shape.
+
     Raises:
         ValueError: in place of torch's error, which names an operation deep inside the model.
     """
@@ -327,6 +331,7 @@ class _LinearCalls:
 
     def __enter__(self) -> _LinearCalls:
         def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            """Keep the inputs, as shape (rows, inputs), and the outputs, shape (..., outputs)."""
             assert isinstance(layer, nn.Linear)
             if output.requires_grad:  # not so below the lowest parameter that is trained
                 self.seen.append((layer, inputs[0].detach().flatten(0, -2), output))

@@ -25,7 +25,7 @@ class Linearised(Protocol):
 
     @property
     def tensors(self) -> Iterable[Tensor]:
-        """What is kept alive between products, parameters excluded."""
+        """What is kept alive between products, parameters excluded; of any shapes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ class Chunk:
     weight: float
 
     def linearise(self, parameters: Sequence[Tensor]) -> Linearised:
-        """Make the chunk ready for products; a chunk that knows its network may answer faster."""
+        """Make the chunk ready for products; a chunk that knows its network may answer faster.
+
+        Args:
+            parameters: all trainable parameters of the optimiser, each of its own shape.
+        """
         return GraphLinearised(self.outputs, parameters)
 
 
@@ -101,7 +105,7 @@ class GraphLinearised:
 
     @property
     def tensors(self) -> Iterator[Tensor]:
-        """Everything that the two graphs saved, and the tensors at their ends."""
+        """Everything that the two graphs saved, of any shapes, and the tensors at their ends."""
         yield self.outputs
         for _, tensor in self.used:
             yield tensor
@@ -110,7 +114,7 @@ class GraphLinearised:
 
 
 def graph_nodes(roots: Iterable[Tensor]) -> Iterator[torch.autograd.graph.Node]:
-    """Every node of autograd's graph behind some tensors, once."""
+    """Every node of autograd's graph behind some tensors of any shapes, once."""
     waiting = [root.grad_fn for root in roots if root.grad_fn is not None]
     seen = set(waiting)
     while waiting:
@@ -123,7 +127,7 @@ def graph_nodes(roots: Iterable[Tensor]) -> Iterator[torch.autograd.graph.Node]:
 
 
 def saved_tensors(node: torch.autograd.graph.Node) -> Iterator[Tensor]:
-    """The tensors that one node keeps for its derivative."""
+    """The tensors, of any shapes, that one node keeps for its derivative."""
     # C++ nodes show them as attributes `_saved_<name>`, custom functions as one tuple
     names = [name for name in dir(node) if name.startswith("_saved_")]
     values = [getattr(node, name) for name in names] + list(getattr(node, "saved_tensors", ()))
@@ -131,7 +135,13 @@ def saved_tensors(node: torch.autograd.graph.Node) -> Iterator[Tensor]:
 
 
 def kept_bytes(linearised: Linearised, parameters: Sequence[Tensor], seen: set[int]) -> int:
-    """Memory that a linearised chunk adds to the addresses in `seen`, parameters excluded, in bytes."""
+    """Memory that a linearised chunk adds to the addresses in `seen`, in bytes.
+
+    Args:
+        linearised: the chunk.
+        parameters: of any shapes; they do not count.
+        seen: addresses of tensors that were counted; grows.
+    """
     addresses = {parameter.data_ptr() for parameter in parameters}
     total = 0
     for tensor in linearised.tensors:
@@ -198,12 +208,16 @@ class GaussNewton:
             raise ValueError(f"curvature must yield chunks of positive weight, found {self.weight:g} in all")
 
     def _build(self) -> Iterator[tuple[Chunk, Linearised, Callable[[Tensor], Tensor]]]:
-        """Chunks, their linearisations and the curvatures of their losses, made afresh."""
+        """Chunks, their linearisations and the curvatures of their losses, made afresh.
+
+        A curvature maps v to H_L v, both in the shape of the chunk's outputs.
+        """
         with torch.enable_grad():
             for chunk in self.curvature():
                 yield chunk, chunk.linearise(self.layout.parameters), chunk.loss.curvature(chunk.outputs)
 
     def _pieces(self) -> Iterable[tuple[Chunk, Linearised, Callable[[Tensor], Tensor]]]:
+        """See `GaussNewton._build`; what is kept, where it fits."""
         return self.kept if self.cached else self._build()
 
     def product(self, vector: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class FixedMasks:
         self.uses: dict[nn.Module, int] = {}
 
     def begin(self, rows: Tensor) -> None:
-        """Say which examples run through the model next."""
+        """Say which examples run through the model next, by their places in the batch, shape (examples,)."""
         self.rows = rows
         self.uses.clear()
 
@@ -56,7 +56,7 @@ class FixedMasks:
                 handle.remove()
 
     def _mask(self, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """Multiply by the mask of the examples that run now."""
+        """The outputs times the mask of the examples that run now, in the same shape (examples, ...)."""
         values = inputs[0]
         if len(values) != len(self.rows):
             raise RuntimeError(
@@ -71,7 +71,7 @@ class FixedMasks:
         return output * (self.masks[module, use][self.rows].to(values) * scale)
 
     def _draw(self, module: Any, values: Tensor) -> Tensor:
-        """Truth values, false with the module's probability."""
+        """Truth values, false with the module's probability, shape (examples of the step, ...)."""
         shared = SHARED_AXES[type(module)]
         trailing = [1 if axis >= values.dim() - shared else size for axis, size in enumerate(values.shape)][
             1:

@@ -43,6 +43,10 @@ class KroneckerBlock:
 
         Args:
             calls: every use of the weight; each counts as further rows.
+
+        Returns:
+            Shapes (inputs, inputs), one more where there is a bias and of an embedding (entries,), then
+            (outputs, outputs) and (1,).
         """
         inputs = torch.cat([call.inputs for call in calls]) if len(calls) > 1 else calls[0].inputs
         deltas = torch.cat([call.deltas for call in calls]) if len(calls) > 1 else calls[0].deltas
@@ -64,6 +68,9 @@ class KroneckerBlock:
         Args:
             sums: see `sums`, of all processes.
             examples: what the loss is divided by.
+
+        Returns:
+            A and G, in the shapes of their sums.
         """
         products, outputs, rows = sums
         return [products / rows.clamp_min(1), outputs / examples]
@@ -115,7 +122,7 @@ class DiagonalBlock:
         """Name the parameter.
 
         Args:
-            parameter: any.
+            parameter: of any shape.
             share: "weight" or "bias" of a normalisation, whose squares are known row by row; empty where
                 only the summed backward pass is known.
         """
@@ -124,7 +131,7 @@ class DiagonalBlock:
         self.statistics = ("squares",)
 
     def sums(self, calls: Sequence[LayerCall]) -> list[Tensor]:
-        """Sum over rows of the squared gradients of a normalisation."""
+        """Sum over rows of the squared gradients of a normalisation, in the shape of the parameter."""
         total = torch.zeros_like(self.parameter)
         for call in calls:
             gradients = call.deltas * call.inputs if self.share == "weight" else call.deltas
@@ -135,7 +142,8 @@ class DiagonalBlock:
         """The diagonal; of a parameter without rows an estimate with random signs (Chapelle & Erhan 2011).
 
         Args:
-            sums: squares, or without rows the backward pass itself, whose square has the right expectation.
+            sums: in the shape of the parameter: squares, or without rows the backward pass itself, whose
+                square has the right expectation.
             examples: what the loss is divided by.
         """
         return [(sums[0] if self.share else sums[0].square()) / examples]
@@ -149,7 +157,7 @@ class DiagonalBlock:
         return state["squares"].sum().item()
 
     def apply(self, state: State, vectors: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply by the inverse."""
+        """Multiply the vector by the inverse, both in the shape of the parameter."""
         return [state["inverse"] * vectors[0]]
 
 
@@ -180,7 +188,7 @@ def gather_blocks(
 
     Args:
         calls: see `layer_calls.find_calls`.
-        others: the backward pass of parameters without a rule.
+        others: the backward pass of parameters without a rule, each in the parameter's shape.
     """
     by_weight: dict[Tensor, list[LayerCall]] = {}
     for call in calls:

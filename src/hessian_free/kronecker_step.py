@@ -162,7 +162,7 @@ class KroneckerStep:
         self.inverted = False
 
     def _arrange(self, batch: tuple[Inputs, Tensor]) -> tuple[Rows, Sizes]:
-        """Put the examples into a random order that all processes share."""
+        """Put the examples, shape (examples, ...), into a random order that all processes share."""
         inputs, targets = _check_batch(batch)
         device = self.layout.device
         count = len(targets)
@@ -314,7 +314,7 @@ class KroneckerStep:
         return self.settings.step < self.settings.burn_in or self.good_steps < self.settings.adapt_every
 
     def _update_statistics(self, statistics: list[tuple[Block, list[Tensor]]]) -> list[Block]:
-        """Move the running averages towards this batch's."""
+        """Move the running averages towards this batch's means, whose shapes `Block.means` gives."""
         for block, means in statistics:
             state = self.state[block.parameters[0]]
             count = state.get("averaged", 0)
@@ -354,7 +354,17 @@ class KroneckerStep:
     def _propose(
         self, batch: Minibatch, blocks: list[Block], gradient: Tensor, damping: float
     ) -> _Proposal | None:
-        """Minimise the damped quadratic model over the preconditioned gradient and the last step."""
+        """Minimise the damped quadratic model over the preconditioned gradient and the last step.
+
+        Args:
+            batch: linearised.
+            blocks: their factors inverted.
+            gradient: with weight decay, shape (size,).
+            damping: lambda.
+
+        Returns:
+            None where the model has no minimum.
+        """
         directions = [self._precondition(blocks, gradient).neg_()]
         last = self._last_step()
         if last is not None:
@@ -391,6 +401,12 @@ class KroneckerStep:
 
         Small values let the layers' directions differ from the gradient, and lambda falls slowly later; what
         is lost in the first step is little.
+
+        Args:
+            batch: linearised.
+            blocks: with their factors.
+            gradient: with weight decay, shape (size,).
+            loss_before: with weight decay.
         """
 
         def decrease(damping: float) -> float:
@@ -421,7 +437,11 @@ class KroneckerStep:
 
     @contextmanager
     def _moved(self, step: Tensor) -> Iterator[None]:
-        """The parameters after a step, and then their very storage from before: the graphs stay valid."""
+        """The parameters after a step, and then their very storage from before: the graphs stay valid.
+
+        Args:
+            step: without `lr`, shape (size,).
+        """
         before = [parameter.data for parameter in self.layout.parameters]
         for parameter, part in zip(self.layout.parameters, self.layout.views(step), strict=True):
             parameter.data = parameter.data + self.settings.lr * part.to(parameter.dtype)
@@ -441,7 +461,7 @@ class KroneckerStep:
         return self.layout.flatten(parts) if any(part is not None for part in parts) else None
 
     def _decay(self, vector: Tensor) -> Tensor:
-        """The vector times w of each parameter."""
+        """The vector, shape (size,), times w of each parameter."""
         result = torch.zeros_like(vector)
         for part, view, decay in zip(
             self.layout.views(result), self.layout.views(vector), self.weight_decays, strict=True
@@ -509,7 +529,7 @@ def one_function() -> Iterator[None]:
 
 
 def _check_batch(batch: tuple[Inputs, Tensor]) -> tuple[Inputs, Tensor]:
-    """Inputs and targets of a batch.
+    """Inputs and targets of a batch, the first axis of their shapes the examples.
 
     Raises:
         TypeError: if it is anything else.

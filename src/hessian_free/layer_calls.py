@@ -121,7 +121,7 @@ def _read(node: Any) -> _Site | None:
 
 
 def _leaf(node: Any) -> Tensor | None:
-    """The parameter at an edge's end, or None."""
+    """The parameter at an edge's end, of any shape, or None."""
     variable: Tensor | None = getattr(node, "variable", None)
     return variable
 
@@ -159,6 +159,7 @@ def _read_convolution(node: Any) -> _Site | None:
     kernel = (1, *weight.shape[2:]) if flat else tuple(weight.shape[2:])
 
     def rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Patches, shape (places, channels * kernel), and deltas, shape (places, outputs)."""
         images = inputs.unsqueeze(2) if flat else inputs
         patches = functional.unfold(images, kernel, dilation, padding, stride)
         return patches.transpose(1, 2).flatten(0, 1), gradient.flatten(2).transpose(1, 2).flatten(0, 1)
@@ -173,6 +174,7 @@ def _read_embedding(node: Any) -> _Site | None:
     entries, padding = node._saved_indices.detach(), node._saved_padding_idx
 
     def rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers of entries, shape (tokens,), and deltas, shape (tokens, outputs)."""
         flat, deltas = entries.flatten(), gradient.flatten(0, -2)
         # the padding entry is looked up and never trained; none is -1, which the graph shows without a sign
         return flat, deltas * (flat != padding)[:, None]
@@ -187,6 +189,7 @@ def _read_layer_norm(node: Any) -> _Site | None:
     inputs, mean, inverse = node._saved_input.detach(), node._saved_result1, node._saved_result2
 
     def rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised inputs and deltas, each of shape (rows, *weight.shape)."""
         normalised = (inputs - mean) * inverse
         shape = (-1, *weight.shape)
         return normalised.reshape(shape), gradient.reshape(shape)

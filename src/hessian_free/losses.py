@@ -106,18 +106,19 @@ class SoftmaxCrossEntropy(CanonicalLoss):
         return losses.sum(dtype=torch.float64)
 
     def curvature(self, outputs: Tensor) -> Product:
-        """H_L = r (diag(p) - p p') for each example or token, r its mass."""
+        """See `CanonicalLoss.curvature`; H_L = r (diag(p) - p p') for each example or token, r its mass."""
         probabilities = outputs.detach().softmax(-1)
         weighted_probabilities = probabilities * self._mass(outputs)
 
         def product(vector: Tensor) -> Tensor:
+            """H_L v, in the shape of v and of the logits."""
             weighted = weighted_probabilities * vector
             return weighted.addcmul_(probabilities, weighted.sum(-1, keepdim=True), value=-1.0)
 
         return product
 
     def root(self, outputs: Tensor, signs: Tensor) -> Tensor:
-        """R = sqrt(r) (diag(sqrt p) - p sqrt(p)')."""
+        """See `CanonicalLoss.root`; R = sqrt(r) (diag(sqrt p) - p sqrt(p)')."""
         probabilities = outputs.detach().softmax(-1)
         scaled = probabilities.sqrt() * signs * self._mass(outputs).sqrt()
         return scaled - probabilities * scaled.sum(-1, keepdim=True)
@@ -173,12 +174,12 @@ class BernoulliCrossEntropy(CanonicalLoss):
         return losses.sum(dtype=torch.float64)
 
     def curvature(self, outputs: Tensor) -> Product:
-        """H_L = diag(p (1 - p)), times 1 + (w - 1) t where positive targets have a weight w."""
+        """See `CanonicalLoss.curvature`; H_L = diag(p (1 - p)), times 1 + (w - 1) t with weights w."""
         variances = self._variances(outputs)
         return lambda vector: variances * vector
 
     def root(self, outputs: Tensor, signs: Tensor) -> Tensor:
-        """R = sqrt(H_L)."""
+        """See `CanonicalLoss.root`; R = sqrt(H_L)."""
         return self._variances(outputs).sqrt() * signs
 
     def _variances(self, outputs: Tensor) -> Tensor:
@@ -223,11 +224,11 @@ class SquaredError(CanonicalLoss):
         return 0.5 * (outputs - self.targets).square().sum(dtype=torch.float64)
 
     def curvature(self, outputs: Tensor) -> Product:  # noqa: ARG002
-        """H_L is the identity."""
+        """See `CanonicalLoss.curvature`; H_L is the identity."""
         return lambda vector: vector
 
     def root(self, outputs: Tensor, signs: Tensor) -> Tensor:  # noqa: ARG002
-        """R is the identity."""
+        """See `CanonicalLoss.root`; R is the identity."""
         return signs
 
 
@@ -264,7 +265,7 @@ class AutodiffLoss(CanonicalLoss):
         return self.function(outputs, self.targets).sum(dtype=torch.float64)
 
     def curvature(self, outputs: Tensor) -> Product:
-        """H_L v as the derivative of the loss's gradient."""
+        """See `CanonicalLoss.curvature`; H_L v as the derivative of the loss's gradient."""
         with torch.enable_grad():
             leaf = outputs.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.value(leaf), leaf, create_graph=True)
@@ -273,7 +274,7 @@ class AutodiffLoss(CanonicalLoss):
         return lambda vector: torch.autograd.grad(gradient, leaf, vector, retain_graph=True)[0]
 
     def root(self, outputs: Tensor, signs: Tensor) -> Tensor:
-        """Signed gradients of the examples: the empirical Fisher matrix stands in for H_L."""
+        """See `CanonicalLoss.root`; signed gradients of the examples, the empirical Fisher matrix for H_L."""
         # one sign an example: with a sign for every output the expectation would not be a sum of g g'
         first_sign = signs.flatten(1)[:, 0] if signs.dim() > 1 else signs
         return self.gradient(outputs) * first_sign.reshape(-1, *[1] * (outputs.dim() - 1))

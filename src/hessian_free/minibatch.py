@@ -160,7 +160,11 @@ class Minibatch:
         return GraphPass(self.model, rows.inputs, self.layout.parameters)
 
     def _sums(self, work: Pass, loss: CanonicalLoss, rows: Rows) -> list[tuple[Block, list[Tensor]]]:
-        """Statistics of a piece, from one backward pass of the loss's root with random signs."""
+        """Statistics of a piece, from one backward pass of the loss's root with random signs.
+
+        Returns:
+            The blocks with their sums, whose shapes `Block.sums` gives.
+        """
         outputs = work.outputs.detach()
         if self._signs is None:
             shape = (self.sizes.factors, *outputs.shape[1:])
@@ -173,7 +177,17 @@ class Minibatch:
     def _sum_up(
         self, value: Tensor, gradient: Tensor, blocks: list[tuple[Block, list[Tensor]]], counts: list[float]
     ) -> list[float]:
-        """Sum everything over the processes, in place and in one message; the counts are returned."""
+        """Sum everything over the processes, in place and in one message.
+
+        Args:
+            value: a scalar.
+            gradient: shape (size,).
+            blocks: with their sums.
+            counts: of this process.
+
+        Returns:
+            The counts of all.
+        """
         if self.ranks.count == 1:
             return counts
         number = torch.tensor(counts, dtype=torch.float64, device=gradient.device)
@@ -224,7 +238,7 @@ def value_and_gradient(loss: CanonicalLoss, outputs: Tensor) -> tuple[Tensor, Te
 
 
 def merge(blocks: list[tuple[Block, list[Tensor]]], piece: list[tuple[Block, list[Tensor]]]) -> None:
-    """Add the sums of a further piece to those of the pieces before, in place."""
+    """Add the sums of a further piece to those of the same shapes of the pieces before, in place."""
     if not blocks:
         blocks.extend(piece)
         return

@@ -27,7 +27,7 @@ class Pass(Protocol):
         """Jv, in the shape of the outputs."""
 
     def calls(self, cotangent: Tensor) -> tuple[list[LayerCall], dict[Tensor, Tensor]]:
-        """See `layer_calls.find_calls`."""
+        """See `layer_calls.find_calls`; u in the shape of the outputs."""
 
 
 class StackPass(StackLinearised):
@@ -45,7 +45,7 @@ class StackPass(StackLinearised):
         self.stack = stack
 
     def calls(self, cotangent: Tensor) -> tuple[list[LayerCall], dict[Tensor, Tensor]]:
-        """The rows of every layer; a bias whose weight is frozen is without a rule."""
+        """See `Pass.calls`; a bias whose weight is frozen is without a rule."""
         calls: list[LayerCall] = []
         others: dict[Tensor, Tensor] = {}
         delta = cotangent
@@ -73,7 +73,7 @@ class GraphPass:
         Args:
             model: any module.
             inputs: see `call`.
-            parameters: the trainable parameters.
+            parameters: the trainable parameters, each of its own shape.
         """
         self.parameters = parameters
         with torch.enable_grad():
@@ -98,12 +98,19 @@ class GraphPass:
         return self.linearised.forward(vectors)
 
     def calls(self, cotangent: Tensor) -> tuple[list[LayerCall], dict[Tensor, Tensor]]:
-        """The rows of every layer with a rule; J'u of the other parameters."""
+        """See `Pass.calls`."""
         return find_calls(self.outputs, cotangent, self.parameters)
 
 
 def call(model: nn.Module, inputs: Inputs) -> Tensor:
     """Outputs of a model, whose inputs are a tensor, positional in a list or tuple, or named in a mapping.
+
+    Args:
+        model: any module.
+        inputs: tensors of shape (examples, ...).
+
+    Returns:
+        Shape (examples, ...).
 
     Raises:
         TypeError: if the outputs are not one tensor.
@@ -126,7 +133,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """Apply a function to every tensor of the inputs; whatever else there is stays.
 
     Args:
-        function: of one tensor.
+        function: of one tensor of any shape.
         inputs: a tensor, or a list, tuple or mapping of them.
     """
     if isinstance(inputs, Tensor):
@@ -139,7 +146,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
 
 
 def first_tensor(inputs: Inputs) -> Tensor | None:
-    """The first tensor of the inputs, which tells the number of examples; None where there is none."""
+    """The first tensor of the inputs, of shape (examples, ...); None where there is none."""
     if isinstance(inputs, Tensor):
         return inputs
     values = inputs.values() if isinstance(inputs, Mapping) else inputs

@@ -37,7 +37,15 @@ def refuse_random_model(curvature: Callable[[], Iterable[Chunk]]) -> None:
 
 
 def _refuse_disagreement(first: Tensor, again: Tensor) -> None:
-    """Compare two evaluations up to rounding; what is not a number is left to the step's own rejection."""
+    """Compare two evaluations up to rounding; what is not a number is left to the step's own rejection.
+
+    Args:
+        first: outputs, shape (examples, ...).
+        again: outputs of the same examples, which must have the same shape.
+
+    Raises:
+        RuntimeError: if they differ.
+    """
     if first.shape != again.shape:
         raise RuntimeError(
             "curvature must yield the same examples however often it is called, found first chunks of shapes "

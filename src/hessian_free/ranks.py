@@ -24,7 +24,7 @@ class Ranks:
         self.rank = distributed.get_rank(process_group) if running else 0
 
     def sum_(self, tensor: Tensor) -> Tensor:
-        """Sum a tensor over the ranks, in place."""
+        """Sum a tensor over the ranks, in place; it has the same shape, any, on all of them."""
         if self.count > 1:
             distributed.all_reduce(tensor, group=self.group)
         return tensor
@@ -64,7 +64,7 @@ class Ranks:
         return self.broadcast_(message).tolist()
 
     def broadcast_(self, tensor: Tensor) -> Tensor:
-        """Overwrite a tensor with the first rank's."""
+        """Overwrite a tensor with the first rank's, of the same shape, whichever it is."""
         if self.count > 1:
             # the first of this group, which need not be the first of all processes
             distributed.broadcast(tensor, group=self.group, group_src=0)

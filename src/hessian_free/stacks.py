@@ -78,7 +78,7 @@ def find_stack(model: nn.Module, inputs: Tensor) -> Stack | None:
 
 
 def _walk(node: Any, inputs: Tensor) -> Stack | None:
-    """Follow the chain from the outputs down to the inputs."""
+    """Follow the chain from the outputs' node down to the inputs, shape (examples, inputs)."""
     layers: list[Layer] = []
     while node is not None:
         # from the output, so that an activation is met before the linear layer below it
@@ -98,7 +98,12 @@ def _walk(node: Any, inputs: Tensor) -> Stack | None:
 
 
 def _read_linear(node: Any) -> tuple[Tensor, Tensor | None, Any, Tensor] | None:
-    """Weight, bias, the node below and the inputs of a linear layer's node; None for any other node."""
+    """What a linear layer's node holds; None for any other node.
+
+    Returns:
+        Weight, shape (outputs, inputs), bias, shape (outputs,), or None, the node below, and the inputs, of
+        shape (examples, inputs).
+    """
     if node is None or node.name() not in ("AddmmBackward0", "MmBackward0"):
         return None
     following = [entry[0] for entry in node.next_functions]
@@ -137,7 +142,7 @@ class StackChunk(Chunk):
     inputs: list[Tensor]
 
     def linearise(self, parameters: Sequence[Tensor]) -> Linearised:
-        """Make the chunk ready for products."""
+        """See `Chunk.linearise`."""
         return StackLinearised(self.stack, [*self.inputs, self.outputs], parameters)
 
 
@@ -149,7 +154,7 @@ class StackLinearised:
 
         Args:
             stack: the layers.
-            values: inputs and activations of every layer, outputs last.
+            values: inputs and activations of every layer, outputs last; each of shape (examples, units).
             parameters: all trainable parameters of the optimiser.
         """
         places = {id(parameter): i for i, parameter in enumerate(parameters)}
@@ -216,6 +221,6 @@ class StackLinearised:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Activations, derivatives and outputs."""
+        """Activations, derivatives and outputs, each of shape (examples, units)."""
         slopes = [slope for slope in self.slopes if slope is not None]
         return list(chain(self.values, slopes, [self.outputs]))

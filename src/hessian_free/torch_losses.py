@@ -37,7 +37,7 @@ class Canonical:
     is_sum: bool = False
 
     def make(self, targets: Tensor) -> CanonicalLoss:
-        """The loss with targets, whose first axis is the examples.
+        """The loss with targets of shape (examples, ...).
 
         Raises:
             TypeError: if `loss_class` makes anything else.
@@ -58,13 +58,20 @@ class Canonical:
 
         A minibatch stands for all examples, so a sum over examples is taken as their mean: with batches of
         several sizes, damping and weight decay would otherwise weigh each time differently.
+
+        Args:
+            targets: of the minibatch or a part of it, shape (examples, ...).
         """
         if self.is_sum and self.divisor is not None:
             return len(targets) * self.divisor(targets)
         return self.make(targets).terms(len(targets)) if self.divisor is None else self.divisor(targets)
 
     def scale(self, targets: Tensor) -> float:
-        """What the mean over the terms of all targets is multiplied by to be the loss that was named."""
+        """What the mean over the terms of all targets is multiplied by to be the loss that was named.
+
+        Args:
+            targets: all of them, shape (examples, ...).
+        """
         if self.divisor is None:
             return 1.0
         return self.make(targets).terms(len(targets)) / self.divisor(targets)
@@ -94,6 +101,7 @@ class ClassAxisCrossEntropy(SoftmaxCrossEntropy):
         return root.movedim(-1, 1) if self._on_axis_one(outputs) else root
 
     def _classes_last(self, outputs: Tensor) -> Tensor:
+        """The logits with their classes on the last axis, shape (examples, ..., classes)."""
         return outputs.movedim(1, -1) if self._on_axis_one(outputs) else outputs
 
     def _on_axis_one(self, outputs: Tensor) -> bool:

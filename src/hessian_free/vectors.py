@@ -55,7 +55,7 @@ class ParameterVector:
         return torch.zeros(self.size, dtype=self.dtype, device=self.device)
 
     def in_own_dtypes(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """The views, each in the dtype of its parameter; copies only where float32 and float64 are mixed."""
+        """The views, one per parameter, in its dtype; copies only where float32 and float64 are mixed."""
         return (
             [view.to(p.dtype) for view, p in zip(views, self.parameters, strict=True)]
             if self.mixed
@@ -78,12 +78,12 @@ class ParameterVector:
         return flat
 
     def snapshot(self) -> list[Tensor]:
-        """Copies of the parameters, to come back to bit for bit."""
+        """Copies of the parameters, one per parameter, to come back to bit for bit."""
         # copies, not theta - step afterwards: that would differ in the last bits
         return [parameter.detach().clone() for parameter in self.parameters]
 
     def restore(self, snapshot: Sequence[Tensor]) -> None:
-        """Write a snapshot back into the parameters."""
+        """Write a snapshot, one tensor per parameter, back into the parameters."""
         # one call for all parameters: a loop would cost more than the copies of a small network
         torch._foreach_copy_(self.parameters, list(snapshot))
 

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression as Regression
 
@@ -114,8 +115,10 @@ def test_a_genre_absent_from_training_gets_probability_zero_and_keeps_its_column
 
 
 def test_one_genre_alone_is_refused():
-    with pytest.raises(ValueError, match="at least two genres"):
+    with pytest.raises(UserError, match=r"at least two genres.*more training_rows"):
         fit(FOREST, np.zeros((4, 2), np.float32), np.zeros(4, int), seed=0)
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        RandomForest.model_validate(FOREST.model_dump() | {"training_rows": 1})
 
 
 def test_logistic_regression_does_not_depend_on_the_scale_of_a_feature():

@@ -190,7 +190,10 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _array(name: str, data: bytes) -> np.ndarray:
-    """An array is allocated by its header: it must say what is there, and hold finite numbers alone."""
+    """The array in the bytes of an .npy file, of whatever shape its header says.
+
+    An array is allocated by its header: it must say what is there, and hold finite numbers alone.
+    """
     source = io.BytesIO(data)
     version = np.lib.format.read_magic(source)
     if version != (1, 0):

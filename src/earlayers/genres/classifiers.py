@@ -37,7 +37,8 @@ class Classifier(Kind):
 
     trusted_types: ClassVar[tuple[str, ...]] = ()
     training_frames_per_track: Positive | Literal["all"]
-    training_rows: Positive | Literal["all"]
+    # one row is of one genre
+    training_rows: Annotated[int, Field(ge=2)] | Literal["all"]
     seed: Seed
 
     def build(self, rows: int, seed: int) -> Any:
@@ -191,11 +192,15 @@ def fit(settings: Classifier, vectors: np.ndarray, targets: np.ndarray, *, seed:
         The fitted scikit-learn classifier.
 
     Raises:
-        ValueError: when fewer than two genres are there to be told apart.
-        UserError: when the settings want a library that is not installed.
+        UserError: when fewer than two genres are there to be told apart, or the settings want a library that
+            is not installed.
     """
     if len(np.unique(targets)) < 2:
-        raise ValueError(f"a classifier needs rows of at least two genres, found {np.unique(targets)}")
+        raise UserError(
+            f"a classifier needs rows of at least two genres, found {len(targets)} rows of "
+            f"{len(np.unique(targets))}; let `classifiers` in params.yaml draw more training_rows, or give "
+            "the part that it learns from clips of several genres"
+        )
     return settings.fit(vectors, targets, settings.seed + seed)
 
 

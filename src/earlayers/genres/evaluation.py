@@ -207,7 +207,7 @@ def training_table(
 
 
 def _zeros(shape: tuple[int, int], dtype: DTypeLike, scratch: Path) -> np.ndarray:
-    """Zeros; past a limit they lie in a nameless file, whose pages the system may put aside."""
+    """Zeros of a shape; past a limit they lie in a nameless file, whose pages the system may put aside."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size <= MEMORY_LIMIT_BYTES:
         return np.zeros(shape, dtype)

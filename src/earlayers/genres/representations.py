@@ -136,7 +136,7 @@ class JoinedLayers:
     layers: Sequence[np.ndarray]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of the windows with these indices, as `join_layers` gives them."""
+        """The vectors of the windows with these numbers, shape (rows,), as `join_layers` gives them."""
         return join_layers([layer[rows] for layer in self.layers])
 
 

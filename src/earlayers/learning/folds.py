@@ -66,13 +66,13 @@ class FoldData:
         Neighbouring frames share half their samples, and are rarely both taken.
 
         Args:
-            rows: of some clips, clip after clip and in their order.
+            rows: numbers of frames of some clips, clip after clip and in their order, shape (frames,).
             fraction: of a clip's n frames; round(fraction * n) are taken, at least one.
             chance: draws the place within a stretch, on the CPU whatever the device; None takes its middle.
 
         Returns:
-            Their numbers in the order of `rows`, int64; now and then a frame that two stretches share comes
-            twice.
+            Their numbers in the order of `rows`, int64, shape (frames taken,); now and then a frame that two
+            stretches share comes twice.
         """
         _, frames = torch.unique_consecutive(self.clips[rows].cpu(), return_counts=True)
         taken = (fraction * frames.double()).round().long().clamp(min=1)
@@ -91,12 +91,12 @@ class FoldData:
         genres in the proportion of all: a group of few would be learned, and the others forgotten.
 
         Args:
-            rows: of some clips, clip after clip and in their order.
+            rows: numbers of frames of some clips, clip after clip and in their order, shape (frames,).
             group_frames: of a group, give or take a clip; `all` makes one of all frames.
             chance: draws everything, on the CPU whatever the device: the order is the same everywhere.
 
         Returns:
-            The numbers of `rows`, each as often as there, int64.
+            The numbers of `rows`, each as often as there, int64, in the same shape.
         """
         if group_frames == "all":
             return rows[torch.randperm(len(rows), generator=chance).to(rows.device)]

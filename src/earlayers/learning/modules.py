@@ -81,7 +81,7 @@ class FoldsModule(LightningModule):
         raise NotImplementedError
 
     def restore(self, fold: int, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
-        """Go on with one fold from its weights, shaped as in `network_state`, and its optimiser's state."""
+        """Go on with one fold from its weights, in `network_state`'s shapes, and its optimiser's state."""
         raise NotImplementedError
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -214,8 +214,8 @@ class OneFoldModule(FoldsModule):
             network: with its first weights.
             output: `softmax` or `sigmoid`.
             method: the optimiser of its parameters, whose `state_dict` is all that a checkpoint needs.
-            epoch: trains, by `step` alone, on the frames of these numbers, which `part` cuts from the table;
-                returns `train_loss` and what else is to stand in the curves.
+            epoch: trains, by `step` alone, on the frames of these numbers, shape (frames,), which `part` cuts
+                from the table; returns `train_loss` and what else is to stand in the curves.
             chunk_frames: frames that the network is asked about at once in validation.
         """
         super().__init__([run])
@@ -245,7 +245,11 @@ class OneFoldModule(FoldsModule):
 
     @torch.no_grad()
     def score(self, rows: Tensor) -> tuple[float, float]:
-        """Mean loss and accuracy, percent, of frames of these numbers, `chunk_frames` at a time."""
+        """Mean loss and accuracy, percent, of frames of these numbers, `chunk_frames` at a time.
+
+        Args:
+            rows: numbers of frames, shape (frames,).
+        """
         # made beforehand: small arrays kept between large ones would scatter what the heap gives back
         each = self.runs[0].data.frames.new_empty(len(rows))
         right = torch.empty_like(each, dtype=torch.bool)
@@ -317,7 +321,7 @@ class AveragedFoldModule(OneFoldModule):
         self.averaged.update_parameters(self.network)
 
     def answer(self, frames: Tensor) -> Tensor:
-        """See `OneFoldModule`."""
+        """See `OneFoldModule.answer`."""
         return self.averaged.module(frames)
 
     def network_state(self, fold: int) -> dict[str, Tensor]:  # noqa: ARG002

@@ -29,7 +29,11 @@ def rank() -> int:
 
 
 def share(rows: Tensor) -> Tensor:
-    """This process's part of the rows of a step: neighbouring ones, as many as any other's or one more."""
+    """This process's part of the rows of a step: neighbouring ones, as many as any other's or one more.
+
+    Args:
+        rows: of any shape; the first axis is cut.
+    """
     if not distributed.is_initialized():
         return rows
     return rows.tensor_split(distributed.get_world_size())[rank()]

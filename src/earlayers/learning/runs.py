@@ -65,7 +65,7 @@ class FoldRun:
     stopped: str | None = None
 
     def epoch_rows(self) -> Tensor:
-        """Numbers of the frames that the coming epoch sees, in the order of `train_rows`, int64."""
+        """Numbers of the frames of the coming epoch, in the order of `train_rows`: int64, shape (frames,)."""
         if self.epoch_fraction == 1.0:
             return self.data.train_rows
         chance = generator(self.seed, Purpose.PART, self.epoch)
@@ -75,14 +75,14 @@ class FoldRun:
         """The order in which minibatches of the coming epoch take frames: the seed and the epoch decide it.
 
         Args:
-            rows: numbers of frames, clip after clip, as `epoch_rows` gives them.
+            rows: numbers of frames, clip after clip, as `epoch_rows` gives them, shape (frames,).
         """
         chance = generator(self.seed, Purpose.ORDER, self.epoch)
         return self.data.shuffled(rows, self.shuffle_frames, chance)
 
     @cached_property
     def valid_rows(self) -> Tensor:
-        """Numbers of the frames that every epoch is judged by, in the order of the fold's, int64."""
+        """Numbers of the frames that judge every epoch, in the fold's order: int64, shape (frames,)."""
         if self.epoch_fraction == 1.0:
             return self.data.valid_rows
         # the same in every epoch, so that epochs can be compared

@@ -422,6 +422,15 @@ def _reason(file: Path, error: Exception) -> str:
 
 
 def _draw(picture: Path, title: str, edges: np.ndarray, probabilities: np.ndarray, genres: list[str]) -> None:
+    """Draw the genres of a file's windows over its time.
+
+    Args:
+        picture: where to write it, as PNG.
+        title: above it.
+        edges: of the windows, in seconds, shape (windows + 1,).
+        probabilities: shape (windows, genres).
+        genres: their names.
+    """
     from matplotlib.text import Text
 
     from earlayers.files import replacing
