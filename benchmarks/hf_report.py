@@ -61,6 +61,12 @@ def _losses_at(method: dict[str, Any], seconds: float) -> dict[str, float]:
     }
 
 
+def _raced(method: dict[str, Any], seconds: float) -> float:
+    """How long every seed was raced, at most so many seconds; one that diverged was raced to the end."""
+    ends = [run["points"][-1] for run in method["runs"].values()]
+    return min([seconds, *(second for second, loss in ends if loss is not None)])
+
+
 def _losses_within(run: dict[str, Any], seconds: float) -> list[float | None]:
     return [loss for second, loss in run["points"] if second <= OVERRUN * seconds]
 
@@ -124,8 +130,9 @@ def _milestones(name: str, problem: dict[str, Any]) -> list[str]:
 
 def _below_all(mine: dict[str, Any], rivals: list[dict[str, Any]], seconds: float) -> str:
     """In how many seeds one method is below every rival that has raced them."""
-    ours = _losses_at(mine, seconds)
     theirs = [_losses_at(rival, seconds) for rival in rivals]
+    raced = {seed for rival in theirs for seed in rival}
+    ours = {seed: loss for seed, loss in _losses_at(mine, seconds).items() if seed in raced}
     ahead = sum(all(loss < rival.get(seed, float("inf")) for rival in theirs) for seed, loss in ours.items())
     return f"{ahead} of {len(ours)}"
 
@@ -147,8 +154,12 @@ def _machine(problem: dict[str, Any]) -> str:
 def _row(
     key: str, method: dict[str, Any], ours: dict[str, Any] | None, target: float | None, seconds: float
 ) -> str:
-    losses = final_losses(method, seconds)
-    values = list(losses.values())
+    raced = _raced(method, seconds)
+    # shorter than the others, which are judged by where they were then; one with a target stops there
+    shorter = target is None and OVERRUN * raced < seconds
+    if shorter:
+        seconds = raced
+    values = list(final_losses(method, seconds).values())
     runs = list(method["runs"].values())
     setting = runs[0]["setting"]
     # older results have a number here
@@ -157,7 +168,7 @@ def _row(
     over = any(run["seconds"] > 1.5 * seconds for run in runs)
     steps = "" if over else f"{statistics.median(run['steps'] for run in runs):g}"
     lowest = [min(loss for loss in _losses_within(run, seconds) if loss is not None) for run in runs]
-    text = _losses(values)
+    text = _losses(values) + (f" after {seconds:.0f} s" if shorter else "")
     if any(low < FELL_BACK * value for low, value in zip(lowest, values, strict=True)):
         text += f"; lowest on the way {_losses(lowest)}"
     cells = [method["title"], setting, steps, text]

@@ -330,6 +330,22 @@ def test_milestones_say_in_how_many_starts_ours_is_below_every_rival(benchmark):
     assert lines[-1].endswith("| 0 of 2 | 2 of 2 |")
 
 
+def test_a_rival_that_was_raced_for_less_is_judged_by_where_ours_was_then(benchmark):
+    def method(*points):
+        run = {"points": [[0, 9.0], *points], "setting": "", "seconds": points[-1][0], "steps": 1}
+        return {"title": "", "runs": {"0": run}}
+
+    ours = method([10, 3.0], [30, 1.0])
+    rivals = {
+        "kfac_jax": (method([10, 2.0]), "| 2 after 10 s | ours ahead in 0 of 1 |"),
+        "adam": (method([10, 2.0], [30, 1.5]), "| 1.5 | ours ahead in 1 of 1 |"),
+        # one that diverged was raced to its end
+        "sgd": (method([10, None]), "| diverged; lowest on the way 9 | ours ahead in 1 of 1 |"),
+    }
+    for name, (rival, told) in rivals.items():
+        assert benchmark("hf_report")._row(name, rival, ours, None, 30).endswith(told)
+
+
 def test_a_package_starts_from_the_weights_and_the_data_that_the_methods_of_torch_have(benchmark, one_thread):
     # the layout that packages get, run forward by NumPy, has the loss that a race begins with
     problem = benchmark("hf").package_problem(benchmark("hf_problems").PROBLEMS["digits"], 3)
