@@ -9,9 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from earlayers import params
 from earlayers.errors import UserError
 
 pytestmark = pytest.mark.slow  # runs pieces of benchmarks
@@ -393,3 +395,41 @@ def test_a_package_that_is_not_there_is_skipped_with_the_way_to_name_it(races, m
     monkeypatch.setenv("KFAC_JAX_PYTHON", "/bin/false")
     races(*PACKAGE, "--seed", "0")
     assert "no kfac_jax, because not installed (set KFAC_JAX_PYTHON" in capsys.readouterr().out
+
+
+def test_the_recipe_on_soundtracks_stands_beside_every_baseline_clip_by_clip(benchmark):
+    clips = {"path": list("abcd"), "genre": list("xxyy"), "group": list("1122"), "fold": [0, 0, 1, 1]}
+    learned = pd.DataFrame(clips | {"representation": "sigmoid_khf", "predicted": list("xxyx")})
+    mfcc = pd.DataFrame(clips | {"representation": "mfcc", "predicted": list("yyyx")})
+    found = benchmark("soundtracks").compare(pd.concat([learned, mfcc]))
+    assert {name: found[name] for name in ("clips", "tracks", "albums", "accuracy")} == {
+        "clips": 4,
+        "tracks": 2,
+        "albums": 2,
+        "accuracy": 75.0,
+    }
+    beside = found["baselines"]["mfcc"]
+    assert (beside["accuracy"], beside["difference"]) == (25.0, 50.0)
+    # one track is all gain and the other none, and whole tracks are drawn
+    assert (beside["low"], beside["high"]) == (0.0, 100.0)
+    lines = benchmark("soundtracks").table({"ways": {"learned": found}}).splitlines()
+    assert lines[2] == (
+        "| `soundtracks` | 4 of 2 tracks, 2 albums | 75.0 | MFCC | 25.0 | +50.0 | +0.0 to +100.0 |"
+    )
+
+
+def test_the_recipe_on_soundtracks_runs_as_params_have_it_but_for_its_datasets(
+    benchmark, tmp_path, monkeypatch
+):
+    benchmark("soundtracks").make_project(tmp_path)
+    before = yaml.safe_load((FOLDER.parent / "params.yaml").read_text())["variants"]["recipe"]
+    monkeypatch.chdir(tmp_path)
+    variants = params.load().variants
+    assert (variants["transferred"].dataset, variants["transferred"].transfer_to) == (
+        "scores",
+        ["soundtracks"],
+    )
+    assert (variants["learned"].dataset, variants["learned"].transfer_to) == ("soundtracks", [])
+    for variant in variants.values():
+        assert variant.changes == before["changes"]
+        assert variant.handmade == before["handmade"]
