@@ -180,8 +180,8 @@ def keep(run: Run, stem: Path) -> None:
     run.save(stem.with_suffix(".pt"))
 
 
-def part_of(setting: str | None, seconds: float, steps: int, points: list[Any]) -> dict[str, Any]:
-    """What is kept of a run for the results."""
+def part_of(setting: str | None, seconds: float, steps: int | None, points: list[Any]) -> dict[str, Any]:
+    """What is kept of a run for the results; `steps` is None for a package, which does not say."""
     return {
         "setting": setting,
         "seconds": seconds,
@@ -221,7 +221,7 @@ def race_package(problem: str, package: str, setting: str, seed: int, seconds: f
     if part.exists():
         return
     points = run_package(problem, package, setting, seed, seconds)
-    write_whole(part, part_of(setting, points[-1][0], len(points) - 1, points))
+    write_whole(part, part_of(setting, points[-1][0], None, points))
     print(f"{problem} {package} seed {seed}: {points[-1]}", flush=True)
 
 

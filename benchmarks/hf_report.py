@@ -164,8 +164,8 @@ def _row(
     setting = runs[0]["setting"]
     # older results have a number here
     setting = f"{setting:g}" if isinstance(setting, float) else setting or ""
-    # a race that was stopped on the way has run some methods beyond what all have had
-    over = any(run["seconds"] > 1.5 * seconds for run in runs)
+    # a race that was stopped on the way has run some methods beyond what all have had; packages do not say
+    over = any(run["seconds"] > 1.5 * seconds or run["steps"] is None for run in runs)
     steps = "" if over else f"{statistics.median(run['steps'] for run in runs):g}"
     lowest = [min(loss for loss in _losses_within(run, seconds) if loss is not None) for run in runs]
     text = _losses(values) + (f" after {seconds:.0f} s" if shorter else "")

@@ -388,6 +388,7 @@ def test_a_package_is_tuned_raced_and_gathered_like_the_methods_of_torch(races, 
     run = gathered["methods"]["kfac_jax"]["runs"]["0"]
     assert run["setting"].startswith("1, batch")  # the smallest loss of the stand-in
     assert run["points"] == [[0.0, 200.0], [9.0, 1.0]]
+    assert run["steps"] is None  # its points are marks
     assert gathered["skipped"]["soap"] == "not raced"
 
 

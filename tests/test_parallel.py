@@ -117,6 +117,19 @@ def test_the_pool_works_again_after_a_death():
 
 
 @pytest.mark.slow
+def test_a_worker_that_was_still_starting_when_its_parent_was_killed_does_not_go_on_alone():
+    # whose parent is another process than the one that sent its item, as after that one's death
+    script = (
+        "import os, time\n"
+        "from earlayers.parallel import _end_with_parent\n"
+        "_end_with_parent(os.getpid())\n"
+        "time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
 @pytest.mark.faults
 def test_ctrl_c_reaches_the_parent_alone_from_a_workers_birth_on():
     # as a process of its own: here the helpers that are started with the first workers may run already

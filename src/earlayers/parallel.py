@@ -209,7 +209,7 @@ def _in_processes(
 
     level = logging.getLogger().getEffectiveLevel()
     tasks = (
-        delayed(_work)(function, item, name(item), notes / str(number), level, Path.cwd())
+        delayed(_work)(function, item, name(item), notes / str(number), level, Path.cwd(), os.getpid())
         for number, item in enumerate(items)
     )
     try:
@@ -435,12 +435,18 @@ def _log_here(event: tuple[float, tuple[str, int, str]]) -> None:
 
 
 def _work(
-    function: Callable[[Item], Result], item: Item, name: str, note: Path, level: int, folder: Path
+    function: Callable[[Item], Result],
+    item: Item,
+    name: str,
+    note: Path,
+    level: int,
+    folder: Path,
+    parent: int,
 ) -> Result:
     """Run in a worker: leave a note of who works on what, so that the parent can name it should this die."""
     from tqdm import tqdm
 
-    _end_with_parent()
+    _end_with_parent(parent)
     # tqdm's own is a semaphore, of which Python would warn that it leaks when Ctrl-C ends the worker
     tqdm.set_lock(threading.RLock())
     # the worker may have served other items before, and been born in another folder: paths are relative
@@ -454,9 +460,12 @@ def _work(
 
 
 @cache
-def _end_with_parent() -> None:
-    """Watch, once a worker: loky's workers outlive a parent that was killed, and would go on unseen."""
-    parent = os.getppid()
+def _end_with_parent(parent: int) -> None:
+    """Watch, once a worker: loky's workers outlive a parent that was killed, and would go on unseen.
+
+    Args:
+        parent: its process, told by itself: one that was killed while this was starting is none any more.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -268,8 +268,10 @@ def test_a_killed_stage_takes_its_workers_along_and_goes_on_to_the_same_networks
             time.sleep(0.02)
         with pytest.raises(UserError, match=f"found process {stage.pid} at work on it"):
             train.run("scores", SLOW, 6)
+        workers = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
         stage.kill()
-    wait_for_the_end_of_workers(cell)
+    # one may still have been starting, without a lock yet
+    wait_until_gone(workers)
     assert 5 <= max(epochs_done(cell, fold) for fold in range(FOLDS)) < 100
     train.run("scores", SLOW, 6)
     assert networks(cell) == undisturbed
@@ -303,8 +305,22 @@ def test_ctrl_c_in_a_training_is_130_and_a_line_and_leaves_its_states(project, j
     assert 5 <= max(epochs_done(cell, fold) for fold in range(FOLDS)) < 100
 
 
+def wait_until_gone(processes: list[str]) -> None:
+    """Workers end by themselves soon after their parent was killed; it may be that nobody reaps them."""
+    end = time.monotonic() + 30
+    for process in processes:
+        while True:
+            try:
+                if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                    break
+            except (FileNotFoundError, ProcessLookupError):
+                break
+            assert time.monotonic() < end, f"process {process} outlives its parent"
+            time.sleep(0.1)
+
+
 def wait_for_the_end_of_workers(cell: str) -> None:
-    """Workers end by themselves soon after their parent was killed, and with them their locks."""
+    """With workers their locks end."""
     end = time.monotonic() + 30
     for fold in range(FOLDS):
         while True:
