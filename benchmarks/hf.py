@@ -273,9 +273,23 @@ def package_problem(problem: Problem, seed: int) -> dict[str, Any]:
 
 
 def gather(
-    problem: str, tunings: dict[str, Any], reasons: dict[str, str], seconds: float, parts: Path
+    problem: str,
+    tunings: dict[str, Any],
+    reasons: dict[str, str],
+    seconds: float,
+    parts: Path,
+    earlier: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything about one problem, from its parts.
+    """Everything about one problem, from its parts, and starts from earlier results of the same machine.
+
+    Args:
+        problem: its name.
+        tunings: of each method.
+        reasons: why methods have not raced.
+        seconds: of a method.
+        parts: where runs wait.
+        earlier: of this problem in the results file; its starts that have no part stay, if nothing was raced
+            otherwise since.
 
     Raises:
         SystemExit: if its runs are of several machines, whose seconds do not compare.
@@ -292,6 +306,9 @@ def gather(
             machines.setdefault(json.dumps(run.pop("machine", None)), []).append(file.name)
         if runs:
             methods[method] = {"title": title, "tuning": tunings.get(method, {}), "runs": runs}
+    if methods and earlier:
+        _keep_earlier(problem, methods, earlier, set(machines))
+    methods = {method: methods[method] for method in TITLES if method in methods}
     if len(machines) > 1:
         listed = "; ".join(f"{name}: {', '.join(files)}" for name, files in machines.items())
         raise SystemExit(
@@ -308,6 +325,27 @@ def gather(
         "methods": methods,
         "skipped": {method: reason for method, reason in reasons.items() if method not in methods},
     }
+
+
+def _keep_earlier(problem: str, methods: dict[str, Any], earlier: dict[str, Any], machines: set[str]) -> None:
+    """Add starts of earlier results that have no part, where machine and setting are those of the parts."""
+    for method, known in earlier["methods"].items():
+        runs = methods.get(method, {"runs": {}})["runs"]
+        for seed, run in known["runs"].items():
+            if seed in runs:
+                continue
+            same_setting = all(other["setting"] == run["setting"] for other in runs.values())
+            if machines == {json.dumps(earlier["machine"])} and same_setting:
+                runs[seed] = run
+            else:
+                print(
+                    f"{problem}: earlier results of {method} from start {seed} give way, being of another "
+                    "machine or setting",
+                    flush=True,
+                )
+        if runs:
+            ordered = dict(sorted(runs.items(), key=lambda item: int(item[0])))
+            methods[method] = methods.get(method, known) | {"runs": ordered}
 
 
 @cache  # to import them takes seconds, and every problem asks
@@ -350,7 +388,7 @@ def run_problem(name: str, arguments: argparse.Namespace, earlier: dict[str, Any
             method: tuned(name, method, parts) or known.get(method, {}).get("tuning", {})
             for method in methods
         }
-        gathered = gather(name, tunings, dict.fromkeys(entitled, "not raced"), seconds, parts)
+        gathered = gather(name, tunings, dict.fromkeys(entitled, "not raced"), seconds, parts, earlier)
         return gathered if gathered["methods"] else None
     reasons = {method: reason for method, reason in missing().items() if method in methods}
     for method in sorted(reasons):

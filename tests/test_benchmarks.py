@@ -279,6 +279,19 @@ def test_starts_that_were_raced_one_by_one_are_gathered_with_the_tuned_setting(r
     assert gathered["machine"]["torch"]
 
 
+def test_a_start_that_was_gathered_before_stays_without_its_part(races, tuned_adam, tmp_path, capsys):
+    for seed in "01":
+        races(*SHORT, "--seed", seed)
+        gathered = races("--gather", "--only", "digits")["problems"]["digits"]["methods"]["adam"]["runs"]
+        (tmp_path / f"digits-adam-{seed}.json").rename(tmp_path / "raced")
+    assert list(gathered) == ["0", "1"]
+    part = json.loads((tmp_path / "raced").read_text())
+    (tmp_path / "digits-adam-1.json").write_text(json.dumps(part | {"setting": "another"}))
+    again = races("--gather", "--only", "digits")["problems"]["digits"]["methods"]["adam"]["runs"]
+    assert {seed: run["setting"] for seed, run in again.items()} == {"1": "another"}
+    assert "earlier results of adam from start 0 give way" in capsys.readouterr().out
+
+
 def test_runs_of_two_machines_are_neither_gathered_nor_taken_up(races, tuned_adam, tmp_path):
     for seed in "01":
         races(*SHORT, "--seed", seed)
