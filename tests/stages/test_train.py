@@ -23,6 +23,7 @@ from earlayers.files import read_json
 from earlayers.learning.checkpoints import only_trainer
 from earlayers.learning.folds import fold_data
 from earlayers.stages import train
+from tests.helpers import is_alive, wait_until
 
 ROOT = Path(__file__).parents[2]
 BINS, CLIPS, FRAMES, FOLDS = 9, 16, 30, 4
@@ -271,7 +272,7 @@ def test_a_killed_stage_takes_its_workers_along_and_goes_on_to_the_same_networks
         workers = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
         stage.kill()
     # one may still have been starting, without a lock yet
-    wait_until_gone(workers)
+    wait_until(lambda: not any(is_alive(int(worker)) for worker in workers), seconds=30)
     assert 5 <= max(epochs_done(cell, fold) for fold in range(FOLDS)) < 100
     train.run("scores", SLOW, 6)
     assert networks(cell) == undisturbed
@@ -303,20 +304,6 @@ def test_ctrl_c_in_a_training_is_130_and_a_line_and_leaves_its_states(project, j
     assert "Warning" not in said
     wait_for_the_end_of_workers(cell)
     assert 5 <= max(epochs_done(cell, fold) for fold in range(FOLDS)) < 100
-
-
-def wait_until_gone(processes: list[str]) -> None:
-    """Workers end by themselves soon after their parent was killed; it may be that nobody reaps them."""
-    end = time.monotonic() + 30
-    for process in processes:
-        while True:
-            try:
-                if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                    break
-            except (FileNotFoundError, ProcessLookupError):
-                break
-            assert time.monotonic() < end, f"process {process} outlives its parent"
-            time.sleep(0.1)
 
 
 def wait_for_the_end_of_workers(cell: str) -> None:

@@ -8,9 +8,10 @@ import signal
 import pytest
 
 from earlayers.tuning.study import open_study, running, spent
+from tests.helpers import wait_until
 from tests.postgresql import needs_postgresql, postgresql
 
-from .test_workers import Process, wait_until, workers_at_work
+from .test_workers import Process, workers_at_work
 
 pytestmark = [pytest.mark.slow, pytest.mark.scale, needs_postgresql]
 

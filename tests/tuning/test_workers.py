@@ -18,6 +18,7 @@ from earlayers.tuning.storage import MISSED_HEARTBEATS
 from earlayers.tuning.study import open_study, running, spent
 from earlayers.tuning.summary import counts
 from earlayers.tuning.workers import run_trials
+from tests.helpers import is_alive, wait_until
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -53,24 +54,9 @@ def study_of(job):
     return optuna.load_study(study_name=job.study, storage=open_study(job)._storage)
 
 
-def wait_until(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 def workers_at_work(study):
     """Process ids of workers with a trial."""
     return {int(t.user_attrs["worker"].partition("/")[2]) for t in running(study) if "worker" in t.user_attrs}
-
-
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as status:
-            return status.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def begin(job, trials, tmp_path):
