@@ -157,7 +157,7 @@ PACKAGES = {
         "hf_kfac_jax.py",
         {
             f"{damping}, batch {batch}": (damping, str(batch))
-            for damping, batch in itertools.product(("1", "10", "150"), (500, 1000, 2500))
+            for damping, batch in itertools.product(("1", "10", "150", "1000"), (100, 500, 1000, 2500))
         },
     ),
 }

@@ -35,6 +35,7 @@ def settings(trees: int, *, plain: bool, max_samples: int | str = "all") -> Rand
             "library": "scikit_learn" if plain else "intelex",
             "trees": trees,
             "window_trees": trees,
+            "transfer_trees": trees,
             "max_features": "sqrt",
             "min_samples_leaf": 1,
             "max_samples": max_samples,

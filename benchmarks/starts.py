@@ -62,7 +62,12 @@ def make_project(folder: Path) -> None:
     content |= {"hidden_units": [UNITS], "variants": {}, "tune": {}}
     content["methods"] = {name: content["methods"][name] | {"max_epochs": 1} for name in METHODS}
     content["handmade"] = {"mfcc": content["handmade"]["mfcc"]}
-    content["classifiers"][FOREST] |= {"trees": 2, "window_trees": 2, "training_frames_per_track": 5}
+    content["classifiers"][FOREST] |= {
+        "trees": 2,
+        "window_trees": 2,
+        "transfer_trees": 2,
+        "training_frames_per_track": 5,
+    }
     content["speed"] |= {"hidden_units": [UNITS], "methods": {}}
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 

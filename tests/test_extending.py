@@ -208,6 +208,7 @@ def baseline_accuracy(name: str) -> float:
         library="scikit_learn",
         trees=10,
         window_trees=10,
+        transfer_trees=10,
         training_frames_per_track=5,
         training_rows="all",
     )

@@ -49,6 +49,7 @@ def tiny_params() -> dict:
     content["classifiers"]["random_forest"] |= {
         "trees": 10,
         "window_trees": 10,
+        "transfer_trees": 10,
         "training_frames_per_track": 5,
     }
     return content

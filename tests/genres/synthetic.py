@@ -36,7 +36,7 @@ def write_trained(folder: Path) -> None:
     Args:
         folder: the project, which is the working folder.
     """
-    trees = {f"classifiers.random_forest.{name}": 10 for name in ("trees", "window_trees")}
+    trees = {f"classifiers.random_forest.{name}": 10 for name in ("trees", "window_trees", "transfer_trees")}
     write_params(folder, trees)
     write_frames(folder, "scores")
     write_split(folder, "scores")

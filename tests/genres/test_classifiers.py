@@ -14,6 +14,7 @@ FOREST = RandomForest(
     library="scikit_learn",
     trees=10,
     window_trees=30,
+    transfer_trees=40,
     max_features="sqrt",
     min_samples_leaf=1,
     max_samples="all",

@@ -69,6 +69,10 @@ class Classifier(Kind):
         """The classifier of windows, which are few: that of single frames, unless a kind has another."""
         return self
 
+    def of_target(self) -> Classifier:
+        """The classifier of a transfer target (Table 2): that of Table 1, unless a kind has another."""
+        return self
+
     def parts(self, rows: int, together: int = 1) -> list[tuple[float, Classifier]]:
         """Cut a classifier that would fill the memory into parts whose weighted mean it is.
 
@@ -99,6 +103,7 @@ class RandomForest(Classifier):
     Both give scikit-learn's forest; the trees differ as two seeds do, so the choice is a parameter and not a
     matter of what happens to be installed. A forest of `trees` judges single frames, one of `window_trees`
     windows: those are few, so trees are cheap, and with few trees the seed would move a result by points.
+    One of `transfer_trees` judges the windows of a transfer target, whose clips are fewer still.
     """
 
     trusted_types = ("sklearn.ensemble._forest.RandomForestClassifier", "sklearn.tree._tree.Tree")
@@ -106,6 +111,7 @@ class RandomForest(Classifier):
     library: Literal["scikit_learn", "intelex"]
     trees: Positive
     window_trees: Positive
+    transfer_trees: Positive
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)]
     min_samples_leaf: Positive
     max_samples: Positive | Literal["all"]
@@ -134,6 +140,10 @@ class RandomForest(Classifier):
     def of_windows(self) -> RandomForest:
         """See `Classifier`."""
         return self.model_copy(update={"trees": self.window_trees})
+
+    def of_target(self) -> RandomForest:
+        """See `Classifier`."""
+        return self.model_copy(update={"window_trees": self.transfer_trees})
 
     def parts(self, rows: int, together: int = 1) -> list[tuple[float, Classifier]]:
         """Cut into forests of fewer trees; a part's weight is its share of them."""

@@ -217,7 +217,8 @@ def _write_params(
             trees = max(1, int(TREE_ROWS / (asked * max(clips.values()))))
             trees = min(3 * trees if more else trees, classifier["trees"])
             # in proportion, so that what grows with one grows with both
-            classifier["window_trees"] = max(1, trees * classifier["window_trees"] // classifier["trees"])
+            for name in ("window_trees", "transfer_trees"):
+                classifier[name] = max(1, trees * classifier[name] // classifier["trees"])
             classifier["trees"] = trees
     params.write(content, folder / paths.PARAMS)
     return params.validate(content, "the sample")

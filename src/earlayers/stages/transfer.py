@@ -107,7 +107,7 @@ def run(source: str, target: str, method: str, hidden_units: int, classifier: st
         hop_samples=settings.frames.hop_samples,
     )
     frames = (paths.frames(target) / "frames.npy").resolve()
-    chosen = params.entry(settings.classifiers, classifier, "classifiers")
+    chosen = params.entry(settings.classifiers, classifier, "classifiers").of_target()
     described = [
         Described(network, frames, windowing)
         for network in trained_networks(paths.model(networks), bins=table.frames.shape[1])
@@ -144,7 +144,7 @@ def run_handmade(target: str, handmade: str, classifier: str) -> None:
     settings = params.load()
     cell = name_of(target, handmade, classifier)
     table, split = load_table(paths.frames(target)), load_split(paths.split(target))
-    chosen = params.entry(settings.classifiers, classifier, "classifiers")
+    chosen = params.entry(settings.classifiers, classifier, "classifiers").of_target()
     features = paths.features(name_of(target, handmade)).resolve()
     if not (features / "windows.parquet").exists():
         raise UserError(f"{features} holds no windows: run `earlayers features-handmade` for this cell first")
