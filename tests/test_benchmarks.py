@@ -395,7 +395,7 @@ PACKAGE = ("--only", "long_curves", "--seconds", "9", "--methods", "kfac_jax")
 def test_a_package_is_tuned_raced_and_gathered_like_the_methods_of_torch(races, stand_in, tmp_path):
     races(*PACKAGE, "--tune")
     tuned = json.loads((tmp_path / "long_curves-kfac_jax-tuning.json").read_text())
-    assert sorted(result["share"] for result in tuned.values()) == [1 / 9] * 6 + [1 / 3] * 2 + [1.0]
+    assert sorted(result["share"] for result in tuned.values()) == [1 / 9] * 10 + [1 / 3] * 4 + [1.0] * 2
     races(*PACKAGE, "--seed", "0")
     gathered = races("--gather", "--only", "long_curves", "--seconds", "9")["problems"]["long_curves"]
     run = gathered["methods"]["kfac_jax"]["runs"]["0"]
